@@ -1,0 +1,60 @@
+"""Every number that bounds the engine, with its unit and default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol, Self
+
+
+class _Source(Protocol):
+    def integer(self, name: str, default: int, *, minimum: int = 0) -> int: ...
+    def number(self, name: str, default: float, *, minimum: float = 0.0) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Read from variables named HOLDFAST_<FIELD>; bytes and seconds as the names say."""
+
+    payload_bytes: int = 3 * 1024 * 1024
+    inline_bytes: int = 512 * 1024
+    metadata_bytes: int = 256 * 1024
+    output_bytes: int = 10 * 1024 * 1024
+    tags_per_run: int = 10
+    tag_length: int = 128
+    idempotency_key_length: int = 2048
+    idempotency_seconds: int = 30 * 86_400
+    attempts_per_run: int = 250
+    default_attempts: int = 3
+    wait_depth: int = 100
+    batch_items: int = 10_000
+    development_ttl_seconds: int = 600
+    delivery_seconds: int = 10
+    lease_seconds: int = 60
+    beat_seconds: int = 15
+    deliveries_per_attempt: int = 20
+    cancel_grace_seconds: float = 30.0
+    short_retry_seconds: float = 5.0
+    claim_batch: int = 200
+    poll_seconds: float = 1.0
+    duty_seconds: float = 1.0
+    partition_days_ahead: int = 7
+    worker_idle_seconds: int = 60
+
+    @classmethod
+    def read(cls, source: _Source) -> Self:
+        """Read every field from the environment; the source collects what is malformed."""
+        values = {
+            field.name: source.integer(f"HOLDFAST_{field.name.upper()}", field.default)
+            if field.type == "int"
+            else source.number(f"HOLDFAST_{field.name.upper()}", field.default)
+            for field in fields(cls)
+        }
+        return cls(**values)
+
+
+def limits() -> Limits:
+    """The limits of this process."""
+    from django.conf import settings
+
+    found: Limits = settings.LIMITS
+    return found

@@ -1,0 +1,1 @@
+"""The embedded stores: real PostgreSQL, Redis and ClickHouse engines from wheels."""

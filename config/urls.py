@@ -1,0 +1,10 @@
+"""Every HTTP route."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("apps.api.urls")),
+    path("", include("apps.telemetry.urls")),
+]

@@ -1,0 +1,352 @@
+"""The worker protocol: every message a worker and a coordinator may exchange, version 1.
+
+One WebSocket frame carries a list of messages; each message is a map whose ``type`` names one of
+the classes below. Frames are JSON text, or msgpack binary when both sides agreed on the
+``holdfast.v1.msgpack`` subprotocol. Unknown keys are ignored, so that fields can be added.
+
+The rule it keeps: every message about a run names the lease ``generation`` it speaks for; the
+server answers a stale one with ``Stale`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import pydantic
+
+try:
+    import msgpack
+except ImportError:  # the worker's extra; without it frames are JSON
+    msgpack = None
+
+PROTOCOL_VERSION = 1
+SUBPROTOCOL_JSON = "holdfast.v1.json"
+SUBPROTOCOL_MSGPACK = "holdfast.v1.msgpack"
+
+Packet = str | None
+"""A value as it travels: the encoded text, or None when there is no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What every message has in common: a wire name."""
+
+    type: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A run that a worker holds, and the generation it holds it under."""
+
+    run: str
+    generation: int
+
+
+# -- worker to coordinator ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Message):
+    """The first message of every connection; `holding` keeps leases over a reconnection."""
+
+    type: ClassVar[str] = "hello"
+    protocol: int
+    session: str
+    sdk: str
+    version: str
+    capacity: int
+    pool: str = ""
+    machine: str = ""
+    instance: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    holding: list[Held] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity(Message):
+    """How many runs may execute here at once from now on; 0 while draining."""
+
+    type: ClassVar[str] = "capacity"
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Message):
+    """The attempt's code is about to run: the run counts as delivered."""
+
+    type: ClassVar[str] = "started"
+    run: str
+    generation: int
+    attempt: int
+    warm: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat(Message):
+    """All runs the worker still holds, once per `Welcome.beat_seconds`."""
+
+    type: ClassVar[str] = "beat"
+    holding: list[Held]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended(Message):
+    """The run is blocked on waitpoints; it is resumed when any, or all, of them complete."""
+
+    type: ClassVar[str] = "suspended"
+    run: str
+    generation: int
+    waitpoints: list[str]
+    need: Literal["any", "all"] = "any"
+    executed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Message):
+    """The attempt returned; `executed_ms` is execution time, waits excluded."""
+
+    type: ClassVar[str] = "completed"
+    run: str
+    generation: int
+    attempt: int
+    output: Packet = None
+    output_type: str = "application/json"
+    executed_ms: int = 0
+
+
+Outcome = Literal["failed", "crashed", "timed_out", "canceled", "system_failure"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Message):
+    """The attempt did not return.
+
+    `error` is a TaskRunError of the wire contract (``{"type": "BUILT_IN_ERROR", "name", "message",
+    "stackTrace"}`` or ``{"type": "INTERNAL_ERROR", "code", "message"}``). `retry_delay_ms` is what
+    the task's own retry policy decided; None means that it must not be retried.
+    """
+
+    type: ClassVar[str] = "failed"
+    run: str
+    generation: int
+    attempt: int
+    outcome: Outcome
+    error: dict[str, Any]
+    retry_delay_ms: int | None = None
+    executed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Message):
+    """The worker cannot start this run now; it goes back to its queue with the reason."""
+
+    type: ClassVar[str] = "rejected"
+    run: str
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataChanged(Message):
+    """Operations on a run's metadata, in order (the shapes of the wire contract's PUT metadata)."""
+
+    type: ClassVar[str] = "metadata"
+    run: str
+    generation: int
+    operations: list[dict[str, Any]]
+
+
+# -- coordinator to worker ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome(Message):
+    """The answer to Hello; runs in `lost` are no longer this worker's and must be stopped."""
+
+    type: ClassVar[str] = "welcome"
+    server: str
+    beat_seconds: float
+    lease_seconds: float
+    environment: dict[str, Any]
+    variables: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Message):
+    """The connection is closed after this; `code` is stable, `message` is for people."""
+
+    type: ClassVar[str] = "refused"
+    code: Literal["protocol", "version", "unauthorized", "invalid"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execute(Message):
+    """Start this attempt now.
+
+    `context` is the JSON form of ``ctx`` (see `holdfast.context`): run, attempt, task, queue,
+    environment, organization, project, batch, version, machine.
+    """
+
+    type: ClassVar[str] = "execute"
+    run: str
+    generation: int
+    attempt: int
+    max_attempts: int
+    task: str
+    payload: Packet
+    payload_type: str
+    context: dict[str, Any]
+    max_duration_seconds: int | None = None
+    machine: str = "small-1x"
+    executed_ms: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitpointResult:
+    """How a waitpoint ended; for a child run `id` is the waitpoint and `run` the child."""
+
+    id: str
+    ok: bool
+    run: str | None = None
+    output: Packet = None
+    output_type: str = "application/json"
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Message):
+    """The suspended run has its slot again; these waitpoints have completed.
+
+    `generation` is the new lease generation; messages under `previous` are stale from now on.
+    """
+
+    type: ClassVar[str] = "resume"
+    run: str
+    generation: int
+    previous: int
+    results: list[WaitpointResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled(Message):
+    """The answer to Completed, Failed, Suspended and Rejected, after its commit.
+
+    ``retry_here``: keep the process, start attempt `attempt` after `delay_ms` under the same
+    generation. Anything else: forget the run.  ``waiting`` answers Suspended: keep the process.
+    """
+
+    type: ClassVar[str] = "settled"
+    run: str
+    generation: int
+    outcome: Literal["final", "retry_here", "requeued", "waiting"]
+    attempt: int | None = None
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale(Message):
+    """This generation is no longer the run's: stop it, its result counts for nothing."""
+
+    type: ClassVar[str] = "stale"
+    run: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel(Message):
+    """Cancel co-operatively; kill the process when `grace_seconds` have passed."""
+
+    type: ClassVar[str] = "cancel"
+    run: str
+    generation: int
+    grace_seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Message):
+    """Finish what you hold and exit; nothing new will come."""
+
+    type: ClassVar[str] = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed(Message):
+    """A message could not be understood; the connection stays open."""
+
+    type: ClassVar[str] = "malformed"
+    detail: str
+
+
+TO_COORDINATOR: tuple[type[Message], ...] = (
+    Hello, Capacity, Started, Beat, Suspended, Completed, Failed, Rejected, MetadataChanged,
+)  # fmt: skip
+TO_WORKER: tuple[type[Message], ...] = (
+    Welcome, Refused, Execute, Resume, Settled, Stale, Cancel, Drain, Malformed,
+)  # fmt: skip
+
+
+class ProtocolError(Exception):
+    """A frame or message that this side does not understand; the text says why."""
+
+
+def encode(messages: Iterable[Message], *, binary: bool = False) -> str | bytes:
+    """Pack messages into one frame: JSON text, or msgpack bytes when `binary`."""
+    frame = [{"type": message.type, **_fields(message)} for message in messages]
+    if binary:
+        packed: bytes = msgpack.packb(frame)
+        return packed
+    return json.dumps(frame, separators=(",", ":"))
+
+
+def decode(frame: str | bytes, known: Sequence[type[Message]]) -> list[Message]:
+    """Unpack one frame into messages of the `known` classes; raises ProtocolError."""
+    try:
+        items = json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame)
+    except Exception as error:
+        raise ProtocolError(f"a frame must be a JSON or msgpack list of messages: {error}") from None
+    if not isinstance(items, list):
+        raise ProtocolError("a frame must be a list of messages")
+    adapters = _adapters(tuple(known))
+    return [_message(item, adapters) for item in items]
+
+
+def _message(item: Any, adapters: dict[str, pydantic.TypeAdapter[Any]]) -> Message:
+    name = item.get("type") if isinstance(item, dict) else None
+    adapter = adapters.get(name) if isinstance(name, str) else None
+    if adapter is None:
+        raise ProtocolError(f"unknown message type {name!r}; known: {', '.join(sorted(adapters))}")
+    try:
+        message: Message = adapter.validate_python({k: v for k, v in item.items() if k != "type"})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProtocolError(f"{name}.{where}: {first['msg']}") from None
+    return message
+
+
+_ADAPTERS: dict[tuple[type[Message], ...], dict[str, pydantic.TypeAdapter[Any]]] = {}
+
+
+def _adapters(known: tuple[type[Message], ...]) -> dict[str, pydantic.TypeAdapter[Any]]:
+    if known not in _ADAPTERS:
+        _ADAPTERS[known] = {cls.type: pydantic.TypeAdapter(cls) for cls in known}
+    return _ADAPTERS[known]
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    shallow = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    return {
+        name: [dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for v in value]
+        if isinstance(value, list)
+        else value
+        for name, value in shallow.items()
+    }
