@@ -1,0 +1,29 @@
+"""Every test session starts its own engines, before Django reads its settings."""
+
+from __future__ import annotations
+
+import os
+
+import django
+import pytest
+
+from tests import engines
+
+# At import, so that the conftest files below may import models.
+_engines = engines.begin()
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _engines is not None and not config.option.help:
+        try:
+            _engines.start()
+        except BaseException:
+            _engines.stop()
+            raise
+
+
+def pytest_unconfigure() -> None:
+    if _engines is not None:
+        _engines.stop()

@@ -1,0 +1,102 @@
+"""The real PostgreSQL, Redis and ClickHouse that the tests run against: one set per session.
+
+The addresses are known before anything runs, so Django's settings can be read at once. The
+session's controller starts the engines; workers of xdist inherit the addresses and start nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from config.stores.home import Home
+from config.stores.postgres import UNSAFE_BUT_FAST, Postgres, bundled_binaries
+from config.stores.process import Child, Program
+from config.stores.redis import Redis
+
+_ROOT = Path(__file__).resolve().parent.parent
+_MARK = "HOLDFAST_TEST_ENGINES"
+_PREFIX = "holdfast-test-"
+
+
+class Engines:
+    """The stores of one test session, in a folder that goes away with it."""
+
+    def __init__(self, binaries: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self.folder.chmod(0o711)  # PostgreSQL may run under another account
+        self.home = Home(self.folder)
+        self.postgres = Postgres(
+            self.home,
+            binaries=binaries,
+            settings={**UNSAFE_BUT_FAST, "autovacuum": "off"},
+            template=_template(binaries),
+        )
+        self.redis = Redis(self.home)
+        self._children: list[Child] = []
+
+    def environment(self) -> dict[str, str]:
+        """What Django's settings read."""
+        return {
+            "DATABASE_URL": self.postgres.url,
+            "DATABASE_POOL": "8",
+            "REDIS_URL": self.redis.url,
+            "CLICKHOUSE_URL": "http://127.0.0.1:8123/default",
+            "OBJECT_STORE_URL": f"file://{self.folder / 'objects'}",
+            "SECRET_KEY": "only-for-tests-" + "x" * 40,
+            "HOLDFAST_HOME": str(self.folder),
+            _MARK: str(self.folder),
+        }
+
+    def start(self) -> None:
+        """Start all, then wait for all."""
+        self.home.make()
+        for program in (self.postgres.program(), self.redis.program()):
+            self._start(program)
+        for child in self._children:
+            child.wait_ready()
+
+    def _start(self, program: Program) -> None:
+        child = Child(program, self.home.log(program.name))
+        self._children.append(child)
+        child.start()
+
+    def stop(self) -> None:
+        """End all engines at once: nothing of theirs is kept."""
+        for child in self._children:
+            child.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def begin() -> Engines | None:
+    """Set the environment for Django's settings; None in a process that inherited it."""
+    if os.environ.get(_MARK):
+        return None
+    _sweep()
+    engines = Engines(_binaries())
+    os.environ.update(engines.environment())
+    return engines
+
+
+def _binaries() -> Path:
+    """The PostgreSQL to test against: HOLDFAST_TEST_POSTGRES_BIN, else the wheel's."""
+    chosen = os.environ.get("HOLDFAST_TEST_POSTGRES_BIN")
+    return Path(chosen) if chosen else bundled_binaries()
+
+
+def _template(binaries: Path) -> Path:
+    """Where a fresh cluster of these programs is kept, to save initdb's seconds."""
+    identity = f"{binaries}:{(binaries / 'postgres').stat().st_mtime_ns}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    return _ROOT / ".holdfast" / "templates" / f"postgres-{digest}"
+
+
+def _sweep() -> None:
+    """Remove what sessions left that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
