@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class CoordinatorConfig(AppConfig):
+    name = "apps.coordinator"

@@ -1,0 +1,262 @@
+"""What has been shipped, what is current, and which workers there are."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from apps.core.ids import new_id
+
+
+class QueueType(models.TextChoices):
+    TASK = "task"
+    CUSTOM = "custom"
+
+
+class DeploymentStatus(models.TextChoices):
+    PENDING = "PENDING"
+    BUILDING = "BUILDING"
+    DEPLOYING = "DEPLOYING"
+    DEPLOYED = "DEPLOYED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+class InstanceState(models.TextChoices):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Version(models.Model):
+    """An immutable build of a project's tasks in one environment."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="versions"
+    )
+    number = models.CharField(max_length=32)
+    content_hash = models.CharField(max_length=128)
+    sdk_version = models.CharField(max_length=64, blank=True)
+    python_version = models.CharField(max_length=32, blank=True)
+    archive = models.CharField(max_length=255, blank=True)
+    lock_hash = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment", "number"], name="version_number_is_unique_in_environment"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class Task(models.Model):
+    """A task as one version defines it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="tasks")
+    slug = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    queue_name = models.CharField(max_length=255)
+    queue_type = models.CharField(max_length=8, choices=QueueType.choices, default=QueueType.TASK)
+    retry = models.JSONField(default=dict)
+    machine = models.CharField(max_length=32, default="small-1x")
+    max_duration_seconds = models.PositiveIntegerField(null=True, blank=True)
+    ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
+    isolation = models.CharField(max_length=16, default="process")
+    durable = models.BooleanField(default=False)
+    payload_schema = models.JSONField(null=True, blank=True)
+    output_schema = models.JSONField(null=True, blank=True)
+    file_path = models.CharField(max_length=1024, blank=True)
+    entry_point = models.CharField(max_length=1024, blank=True)
+
+    class Meta:
+        ordering = ("slug",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version", "slug"], name="task_slug_is_unique_in_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Queue(models.Model):
+    """A queue of an environment; code declares it, people may override its limit."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="queues"
+    )
+    name = models.CharField(max_length=255)
+    type = models.CharField(max_length=8, choices=QueueType.choices, default=QueueType.TASK)
+    concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
+    override = models.PositiveIntegerField(null=True, blank=True)
+    overridden_at = models.DateTimeField(null=True, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment", "name"], name="queue_name_is_unique_in_environment"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def effective_limit(self) -> int | None:
+        return self.concurrency_limit if self.override is None else self.override
+
+
+class Promotion(models.Model):
+    """The version that new runs of an environment get."""
+
+    environment = models.OneToOneField(
+        "environments.Environment",
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="promotion",
+    )
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="promotions")
+    promoted_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.version_id)
+
+
+class Deployment(models.Model):
+    """The act and record of shipping a version."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="deployments"
+    )
+    version = models.OneToOneField(
+        Version, on_delete=models.SET_NULL, null=True, blank=True, related_name="deployment"
+    )
+    status = models.CharField(
+        max_length=16, choices=DeploymentStatus.choices, default=DeploymentStatus.PENDING
+    )
+    short_code = models.CharField(max_length=16)
+    content_hash = models.CharField(max_length=128, blank=True)
+    archive = models.CharField(max_length=255, blank=True)
+    archive_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    promote = models.BooleanField(default=True)
+    python_version = models.CharField(max_length=32, blank=True)
+    git = models.JSONField(null=True, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    log = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    building_at = models.DateTimeField(null=True, blank=True)
+    deployed_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            # the sweep for builds whose job was lost
+            models.Index(
+                fields=["building_at"],
+                condition=models.Q(status__in=["BUILDING", "DEPLOYING"]),
+                name="deployment_building",
+            ),
+            models.Index(fields=["environment", "-id"], name="deployment_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.short_code
+
+
+class Pool(models.Model):
+    """A named set of workers on one provider."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.SlugField(max_length=63, unique=True)
+    provider = models.CharField(max_length=32)
+    settings = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Instance(models.Model):
+    """One worker that a provider was asked to run."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="instances")
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="instances"
+    )
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="instances")
+    machine = models.CharField(max_length=32)
+    state = models.CharField(
+        max_length=16, choices=InstanceState.choices, default=InstanceState.STARTING
+    )
+    provider_ref = models.CharField(max_length=255, blank=True)
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    stopping_at = models.DateTimeField(null=True, blank=True)
+    stopped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            # the reconciler's view
+            models.Index(
+                fields=["pool", "version"],
+                condition=models.Q(state__in=["starting", "running", "stopping"]),
+                name="instance_live",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version_id}/{self.machine}"
+
+
+class WorkerSession(models.Model):
+    """One worker process that is, or was, connected; its id is the worker's own, per start."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="worker_sessions"
+    )
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="sessions")
+    pool = models.CharField(max_length=63, blank=True)
+    # no foreign key: an instance may be pruned while its session is still history
+    instance_id = models.UUIDField(null=True, blank=True)
+    machine = models.CharField(max_length=32, blank=True)
+    capacity = models.PositiveIntegerField()
+    sdk_version = models.CharField(max_length=64, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    coordinator = models.UUIDField()
+    connected_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    disconnected_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-connected_at",)
+        indexes = [
+            # the reconciler's and the dashboard's "who is connected"
+            models.Index(
+                fields=["environment", "version"],
+                condition=models.Q(disconnected_at__isnull=True),
+                name="worker_session_connected",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)

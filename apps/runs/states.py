@@ -1,0 +1,85 @@
+"""The states of a run and of what surrounds it, and which moves are allowed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RunStatus(StrEnum):
+    PENDING_VERSION = "PENDING_VERSION"
+    DELAYED = "DELAYED"
+    QUEUED = "QUEUED"
+    DEQUEUED = "DEQUEUED"
+    EXECUTING = "EXECUTING"
+    WAITING = "WAITING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    CRASHED = "CRASHED"
+    SYSTEM_FAILURE = "SYSTEM_FAILURE"
+    EXPIRED = "EXPIRED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+class AttemptStatus(StrEnum):
+    EXECUTING = "EXECUTING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    CRASHED = "CRASHED"
+    SYSTEM_FAILURE = "SYSTEM_FAILURE"
+    TIMED_OUT = "TIMED_OUT"
+
+
+class TimerKind(StrEnum):
+    DUE = "due"  # a delay or a retry: the run becomes ready
+    TTL = "ttl"  # the run expires unless it has started
+
+
+class WaitpointKind(StrEnum):
+    RUN = "run"
+    BATCH = "batch"
+    TIME = "time"
+    TOKEN = "token"
+    INPUT = "input"
+
+
+class BatchStatus(StrEnum):
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    PARTIAL_FAILED = "PARTIAL_FAILED"
+    ABORTED = "ABORTED"
+
+
+class KeyKind(StrEnum):
+    USER = "user"  # an idempotency key of the customer
+    REQUEST = "request"  # one logical call of a client, whose retries must not trigger again
+    TOKEN = "token"  # a one-time public token that has been used
+
+
+FINAL = frozenset(
+    {
+        RunStatus.COMPLETED,
+        RunStatus.FAILED,
+        RunStatus.CANCELED,
+        RunStatus.CRASHED,
+        RunStatus.SYSTEM_FAILURE,
+        RunStatus.EXPIRED,
+        RunStatus.TIMED_OUT,
+    }
+)
+
+_BEFORE_START = frozenset({RunStatus.CANCELED, RunStatus.EXPIRED})
+_ENDS = FINAL - {RunStatus.EXPIRED}
+
+ALLOWED: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.PENDING_VERSION: _BEFORE_START | {RunStatus.QUEUED, RunStatus.DELAYED},
+    RunStatus.DELAYED: _BEFORE_START | {RunStatus.QUEUED, RunStatus.PENDING_VERSION},
+    RunStatus.QUEUED: _BEFORE_START
+    | {RunStatus.DEQUEUED, RunStatus.EXECUTING, RunStatus.PENDING_VERSION},
+    RunStatus.DEQUEUED: _ENDS | {RunStatus.EXECUTING, RunStatus.QUEUED, RunStatus.DELAYED},
+    RunStatus.EXECUTING: _ENDS | {RunStatus.WAITING, RunStatus.QUEUED, RunStatus.DELAYED},
+    RunStatus.WAITING: _ENDS | {RunStatus.QUEUED, RunStatus.DELAYED},
+    **{status: frozenset() for status in FINAL},
+}
