@@ -1,0 +1,156 @@
+"""The client of the Holdfast API, async and sync, written once.
+
+    async with HoldfastClient() as client:
+        handle = await client.trigger("resize", {"url": url}, tags=["user_1"])
+        run = await client.runs.wait(handle.id)
+
+The address and the credentials come from arguments or from ``HOLDFAST_API_URL``,
+``HOLDFAST_SECRET_KEY`` and ``HOLDFAST_ACCESS_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+
+from holdfast._http import (
+    DEFAULT_API_URL,
+    AsyncTransport,
+    Flow,
+    Retry,
+    Settings,
+    SyncTransport,
+)
+from holdfast.client import triggers
+from holdfast.client.account import Account
+from holdfast.client.deployments import Deployments
+from holdfast.client.results import BatchHandle, RunHandle
+from holdfast.client.runs import Batches, IdempotencyKeys, Runs
+from holdfast.client.surface import Group, operation
+from holdfast.client.triggers import BatchItem, TriggerOptions
+from holdfast.client.variables import Variables
+
+Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
+
+__all__ = ["BatchItem", "HoldfastClient", "Retry", "SyncHoldfastClient", "TriggerOptions"]
+
+
+class ClientOptions(TypedDict, total=False):
+    """How a client is made; every key is optional.
+
+    Attributes:
+        api_url: The address of the server.
+        secret_key: The secret key of an environment.
+        access_token: A personal access token.
+        branch: The preview branch to act in.
+        retry: How long a call is tried.
+        timeout_seconds: How long one try may take.
+        source: What calls: ``sdk`` or ``cli``.
+    """
+
+    api_url: str | None
+    secret_key: str | None
+    access_token: str | None
+    branch: str | None
+    retry: Retry
+    timeout_seconds: float
+    source: str
+
+
+class _Client(Group[Transport]):
+    """What the async and the sync client share, which is everything but waiting."""
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        super().__init__(settings, transport)
+        self.runs: Runs[Transport] = Runs(settings, transport)
+        self.batches: Batches[Transport] = Batches(settings, transport)
+        self.idempotency_keys: IdempotencyKeys[Transport] = IdempotencyKeys(settings, transport)
+        self.variables: Variables[Transport] = Variables(settings, transport)
+        self.deployments: Deployments[Transport] = Deployments(settings, transport)
+        self.account: Account[Transport] = Account(settings, transport)
+
+    @property
+    def api_url(self) -> str:
+        """The address of the server."""
+        return self._settings.api_url
+
+    @operation
+    def trigger(
+        self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]
+    ) -> Flow[RunHandle]:
+        """Start a run of a task."""
+        return triggers.trigger(self._settings, task, payload, options)
+
+    @operation
+    def batch_trigger(
+        self, items: Sequence[BatchItem], **options: Unpack[TriggerOptions]
+    ) -> Flow[BatchHandle]:
+        """Start many runs at once; `options` are the batch's own (parent, idempotency key)."""
+        return triggers.batch_trigger(self._settings, items, options)
+
+
+class HoldfastClient(_Client[AsyncTransport]):
+    """The async client: every operation is awaited, every list iterated with ``async for``."""
+
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        transport = AsyncTransport(timeout_seconds=options.get("timeout_seconds", 60.0))
+        super().__init__(transport, _settings(options))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class SyncHoldfastClient(_Client[SyncTransport]):
+    """The sync client: the same operations, for code without an event loop."""
+
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        transport = SyncTransport(timeout_seconds=options.get("timeout_seconds", 60.0))
+        super().__init__(transport, _settings(options))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _settings(options: ClientOptions) -> Settings:
+    """Arguments win over the environment; one credential given by hand excludes the others'."""
+    secret_key, access_token = options.get("secret_key"), options.get("access_token")
+    if not secret_key and not access_token:
+        secret_key = os.environ.get("HOLDFAST_SECRET_KEY")
+        access_token = os.environ.get("HOLDFAST_ACCESS_TOKEN")
+    api_url = options.get("api_url") or os.environ.get("HOLDFAST_API_URL") or DEFAULT_API_URL
+    if not api_url.startswith(("http://", "https://")):
+        raise ValueError(f"api_url must start with http:// or https://, and is {api_url!r}")
+    return Settings(
+        api_url=api_url.rstrip("/"),
+        secret_key=secret_key or None,
+        access_token=access_token or None,
+        branch=options.get("branch"),
+        source=options.get("source", "sdk"),
+        retry=options.get("retry", Retry()),
+    )

@@ -1,0 +1,314 @@
+"""Runs: look at them, wait for them, act on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+from holdfast import packets
+from holdfast._http import AsyncTransport, Call, Flow, Pause, SyncTransport
+from holdfast.api_errors import NotFoundError
+from holdfast.client import triggers
+from holdfast.client.results import (
+    Batch,
+    Page,
+    Run,
+    RunHandle,
+    RunLog,
+    RunResult,
+    RunSummary,
+    build,
+    read,
+    read_page,
+)
+from holdfast.client.surface import Group, operation, paged
+from holdfast.client.triggers import Duration, TriggerOptions
+
+Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
+
+# `list` is also the name of an operation, which hides the built-in one inside a group.
+Events: TypeAlias = list[dict[str, Any]]
+
+_LONGEST_POLL_SECONDS = 1.0
+
+
+class RunFilters(TypedDict, total=False):
+    """Which runs a list has; every key is optional.
+
+    Attributes:
+        status: One or more statuses.
+        task: One or more task ids.
+        version: One or more versions.
+        tag: One or more tags.
+        queue: ``task/<id>`` or the name of a custom queue.
+        machine: One or more presets.
+        batch: The id of a batch.
+        is_test: Only tests, or only others.
+        period: How far back, such as ``7d``.
+        created_from: Not older than this.
+        created_to: Not younger than this.
+    """
+
+    status: str | Sequence[str]
+    task: str | Sequence[str]
+    version: str | Sequence[str]
+    tag: str | Sequence[str]
+    queue: str | Sequence[str]
+    machine: str | Sequence[str]
+    batch: str
+    is_test: bool
+    period: str
+    created_from: datetime
+    created_to: datetime
+
+
+_FILTERS = {
+    "status": "filter[status]",
+    "task": "filter[taskIdentifier]",
+    "version": "filter[version]",
+    "tag": "filter[tag]",
+    "queue": "filter[queue]",
+    "machine": "filter[machine]",
+    "batch": "filter[batch]",
+    "is_test": "filter[isTest]",
+    "period": "filter[createdAt][period]",
+    "created_from": "filter[createdAt][from]",
+    "created_to": "filter[createdAt][to]",
+}
+
+
+class Runs(Group[Transport]):
+    """``client.runs``."""
+
+    @operation
+    def retrieve(self, run_id: str) -> Flow[Run]:
+        """A run with its payload, output and family."""
+        return self._retrieve(run_id)
+
+    @paged
+    def list(
+        self, *, size: int | None = None, after: str | None = None, **filters: Unpack[RunFilters]
+    ) -> Call[Page[RunSummary]]:
+        """Runs, newest first."""
+        query: dict[str, Any] = {"page[size]": size, "page[after]": after}
+        for name, value in filters.items():
+            query[_FILTERS[name]] = value.isoformat() if isinstance(value, datetime) else value
+        return Call(method="GET", path="/api/v1/runs", query=query, parse=read_page(RunSummary))
+
+    @operation
+    def cancel(self, run_id: str) -> Flow[None]:
+        """Stop a run; one that has ended stays as it is."""
+        return self._send(
+            Call(method="POST", path=f"/api/v2/runs/{_quoted(run_id)}/cancel", parse=_nothing)
+        )
+
+    @operation
+    def replay(
+        self, run_id: str, payload: Any = None, **overrides: Unpack[TriggerOptions]
+    ) -> Flow[RunHandle]:
+        """Start a new run of the same task; what is not overridden is as it was."""
+        return self._send(
+            Call(
+                method="POST",
+                path=_path(run_id, "replay"),
+                body=triggers.replay_body(payload, overrides) or None,
+                parse=read(RunHandle),
+            )
+        )
+
+    @operation
+    def reschedule(self, run_id: str, *, delay: Duration | datetime) -> Flow[Run]:
+        """Start a delayed run at another time."""
+        return self._send(
+            Call(
+                method="POST",
+                path=_path(run_id, "reschedule"),
+                body={"delay": triggers.moment_text(delay)},
+                parse=read(Run),
+            )
+        )
+
+    @operation
+    def add_tags(self, run_id: str, tags: str | Sequence[str]) -> Flow[None]:
+        """Add tags to a run."""
+        added = [tags] if isinstance(tags, str) else [*tags]
+        return self._send(
+            Call(method="POST", path=_path(run_id, "tags"), body={"tags": added}, parse=_nothing)
+        )
+
+    @operation
+    def metadata(self, run_id: str) -> Flow[dict[str, Any]]:
+        """A run's metadata."""
+        return self._send(
+            Call(method="GET", path=_path(run_id, "metadata"), parse=_field("metadata"))
+        )
+
+    @operation
+    def change_metadata(
+        self,
+        run_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        operations: Sequence[Mapping[str, Any]] = (),
+        parent_operations: Sequence[Mapping[str, Any]] = (),
+        root_operations: Sequence[Mapping[str, Any]] = (),
+    ) -> Flow[dict[str, Any]]:
+        """Replace a run's metadata, or apply operations in order; returns what it is now."""
+        body = {
+            "metadata": metadata,
+            "operations": [*operations],
+            "parentOperations": [*parent_operations],
+            "rootOperations": [*root_operations],
+        }
+        return self._send(
+            Call(
+                method="PUT",
+                path=_path(run_id, "metadata"),
+                body={name: value for name, value in body.items() if value},
+                parse=_field("metadata"),
+            )
+        )
+
+    @operation
+    def result(self, run_id: str) -> Flow[RunResult | None]:
+        """How a run ended, or None while it has not."""
+        return self._result(run_id)
+
+    @operation
+    def events(self, run_id: str) -> Flow[Events]:
+        """What happened to a run, oldest first."""
+        return self._send(Call(method="GET", path=_path(run_id, "events"), parse=_field("events")))
+
+    @paged
+    def logs(self, run_id: str, *, size: int | None = None, after: str | None = None
+             ) -> Call[Page[RunLog]]:  # fmt: skip
+        """What a run logged, oldest first."""
+        return Call(
+            method="GET",
+            path=_path(run_id, "logs"),
+            query={"page[size]": size, "page[after]": after},
+            parse=read_page(RunLog),
+        )
+
+    @operation
+    def wait(
+        self, run_id: str, *, timeout: float | None = None, every: float = _LONGEST_POLL_SECONDS
+    ) -> Flow[Run]:
+        """The run once it has ended; raises TimeoutError after `timeout` seconds."""
+        return self._wait(run_id, timeout=timeout, every=every)
+
+    @operation
+    def payload(self, run_id: str) -> Flow[Any]:
+        """A run's payload, from object storage when it is large."""
+        return self._payload(run_id)
+
+    def _payload(self, run_id: str) -> Flow[Any]:
+        run = yield from self._read(run_id)
+        if run.payload is None and run.payload_presigned_url:
+            url = run.payload_presigned_url
+            return (yield from triggers.download_presigned(self._settings, url))
+        return run.payload
+
+    def _read(self, run_id: str) -> Flow[Run]:
+        return self._send(
+            Call(method="GET", path=f"/api/v3/runs/{_quoted(run_id)}", parse=read(Run))
+        )
+
+    def _retrieve(self, run_id: str) -> Flow[Run]:
+        run = yield from self._read(run_id)
+        if run.output is None and run.output_presigned_url:
+            output = yield from triggers.download_presigned(
+                self._settings, run.output_presigned_url
+            )
+            return replace(run, output=output)
+        return run
+
+    def _result(self, run_id: str) -> Flow[RunResult | None]:
+        try:
+            body = yield from self._send(
+                Call(method="GET", path=_path(run_id, "result"), parse=lambda r: r.json())
+            )
+        except NotFoundError:
+            return None
+        result = build(RunResult, body)
+        if result.output_type == packets.STORE and result.output:
+            stored = yield from triggers.download(self._settings, result.output)
+            return replace(result, output=stored)
+        return replace(result, output=packets.decode(result.output, result.output_type))
+
+    def _wait(self, run_id: str, *, timeout: float | None, every: float) -> Flow[Run]:
+        """Ask often at first and then once per `every` seconds: short runs are answered fast."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = min(0.05, every)
+        while True:
+            run = yield from self._retrieve(run_id)
+            if run.is_final:
+                return run
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"Run {run_id} is {run.status} after {timeout:g} seconds.")
+            yield Pause(seconds=pause)
+            pause = min(pause * 1.5, every)
+
+
+class Batches(Group[Transport]):
+    """``client.batches``."""
+
+    @operation
+    def retrieve(self, batch_id: str) -> Flow[Batch]:
+        """A batch and the ids of its runs."""
+        return self._send(
+            Call(method="GET", path=f"/api/v2/batches/{_quoted(batch_id)}", parse=read(Batch))
+        )
+
+    @operation
+    def results(self, batch_id: str) -> Flow[list[RunResult]]:
+        """How the finished runs of a batch ended."""
+        return self._results(batch_id)
+
+    def _results(self, batch_id: str) -> Flow[list[RunResult]]:
+        items = yield from self._send(
+            Call(
+                method="GET",
+                path=f"/api/v1/batches/{_quoted(batch_id)}/results",
+                parse=_field("items"),
+            )
+        )
+        results = build(list[RunResult], items)
+        return [replace(r, output=packets.decode(r.output, r.output_type)) for r in results]
+
+
+class IdempotencyKeys(Group[Transport]):
+    """``client.idempotency_keys``."""
+
+    @operation
+    def reset(self, task: str, key: str) -> Flow[None]:
+        """Forget a global key, so that the next trigger with it starts a run."""
+        return self._send(
+            Call(
+                method="POST",
+                path=f"/api/v1/idempotencyKeys/{triggers.idempotency_hash(key)}/reset",
+                body={"taskIdentifier": task},
+                parse=_nothing,
+            )
+        )
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _path(run_id: str, verb: str) -> str:
+    return f"/api/v1/runs/{_quoted(run_id)}/{verb}"
+
+
+def _nothing(_response: Any) -> None:
+    return None
+
+
+def _field(name: str) -> Any:
+    """A parser that takes one field of the body."""
+    return lambda response: response.json()[name]

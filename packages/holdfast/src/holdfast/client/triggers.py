@@ -1,0 +1,305 @@
+"""Triggering: options as the wire wants them, off-loading of large payloads, batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+from urllib.parse import quote, urljoin
+
+from holdfast import packets
+from holdfast._http import Call, Flow, Pause, Response, Settings, fetch, send
+from holdfast.api_errors import BatchNotSealedError
+from holdfast.client.results import BatchHandle, Progress, RunHandle, build, read
+
+SEAL_ATTEMPTS = 5
+
+Duration = str | int | timedelta
+"""``"10m"``, a number of seconds, or a timedelta."""
+
+
+class TriggerOptions(TypedDict, total=False):
+    """What a trigger may say besides the payload; every key is optional.
+
+    Attributes:
+        queue: Another queue than the task's own.
+        concurrency_key: A lane of the queue of its own.
+        idempotency_key: The same key twice starts one run. It is hashed, and shown as given;
+            with `idempotency_key_options` it is a hash already.
+        idempotency_key_ttl: How long the key is remembered.
+        idempotency_key_options: The key as the user wrote it and its scope, for a hashed key.
+        delay: Start later: a duration from now, or a moment.
+        ttl: Expire when not started by then.
+        tags: Up to ten.
+        metadata: A JSON object that the run may change.
+        machine: A preset, such as ``small-2x``.
+        max_attempts: Instead of the task's own.
+        max_duration: Seconds of execution time.
+        priority: Seconds of head start in the queue.
+        version: Run exactly this version, such as ``20261124.1``.
+        test: Mark the run as a test.
+        parent_run_id: The run that triggers this one.
+        resume_parent: Whether the parent waits for the end.
+        traceparent: The W3C trace context to go on with.
+        request_key: Identifies this logical call, when the caller itself may repeat it.
+    """
+
+    queue: str
+    concurrency_key: str
+    idempotency_key: str
+    idempotency_key_ttl: Duration
+    idempotency_key_options: Mapping[str, Any]
+    delay: Duration | datetime
+    ttl: Duration
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    machine: str
+    max_attempts: int
+    max_duration: float
+    priority: float
+    version: str
+    test: bool
+    parent_run_id: str
+    resume_parent: bool
+    traceparent: str
+    request_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItem:
+    """One run of a batch."""
+
+    task: str
+    payload: Any = None
+    options: TriggerOptions = field(default_factory=TriggerOptions)
+
+
+def trigger(
+    settings: Settings, task: str, payload: Any, options: TriggerOptions
+) -> Flow[RunHandle]:
+    """Start one run."""
+    body = yield from _body(settings, payload, options)
+    return (
+        yield from send(
+            settings,
+            Call(
+                method="POST",
+                path=f"/api/v1/tasks/{quote(task, safe='')}/trigger",
+                parse=_handle,
+                body=body,
+                headers=_headers(options),
+            ),
+        )
+    )
+
+
+def batch_trigger(
+    settings: Settings, items: Sequence[BatchItem], options: TriggerOptions
+) -> Flow[BatchHandle]:
+    """Start many runs: announce the batch, then send the items until the server has them all."""
+    created = yield from send(
+        settings,
+        Call(
+            method="POST",
+            path="/api/v3/batches",
+            parse=_batch_handle,
+            body=_announcement(items, options),
+            headers=_headers(options),
+        ),
+    )
+    if created.is_cached:
+        return created
+    lines = bytearray()
+    for index, item in enumerate(items):
+        body = yield from _body(settings, item.payload, item.options)
+        body["options"].pop("parentRunId", None)
+        body["options"].pop("resumeParentOnCompletion", None)
+        lines += json.dumps({"index": index, "task": item.task, **body}).encode() + b"\n"
+    yield from _send_items(settings, created.id, bytes(lines))
+    return created
+
+
+def replay_body(payload: Any, options: TriggerOptions) -> dict[str, Any]:
+    """What a replay changes: the same words as a trigger's options, beside the payload."""
+    body = _wire_options(options)
+    if "lockToVersion" in body:
+        body["version"] = body.pop("lockToVersion")
+    if payload is not None:
+        body["payload"], body["payloadType"] = packets.encode(payload)
+    return body
+
+
+def idempotency_hash(key: str) -> str:
+    """What travels for a key that is meant globally: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def duration_text(value: Duration) -> str:
+    """A duration as the wire contract writes it."""
+    if isinstance(value, str):
+        return value
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds < 0:
+        raise ValueError(f"a duration must not be negative: {value!r}")
+    return f"{round(seconds)}s"
+
+
+def download(settings: Settings, path: str) -> Flow[Any]:
+    """The value of a packet that was off-loaded to `path`."""
+    location = yield from send(
+        settings,
+        Call(
+            method="GET",
+            path=f"/api/v1/packets/{quote(path, safe='')}",
+            parse=lambda response: response.json(),
+        ),
+    )
+    return (yield from download_presigned(settings, str(location["presignedUrl"])))
+
+
+def download_presigned(settings: Settings, url: str) -> Flow[Any]:
+    """The value behind a presigned address; its content type decides how it is decoded."""
+    response: Response = yield from fetch(urljoin(settings.api_url, url), retry=settings.retry)
+    kind = response.headers.get("content-type", "application/json").partition(";")[0].strip()
+    return packets.decode(response.content.decode(), kind)
+
+
+def _send_items(settings: Settings, batch_id: str, lines: bytes) -> Flow[None]:
+    """Send all items again until the batch is sealed; the server knows each by its index."""
+    for attempt in range(1, SEAL_ATTEMPTS + 1):
+        progress = yield from send(
+            settings,
+            Call(
+                method="POST",
+                path=f"/api/v3/batches/{quote(batch_id, safe='')}/items",
+                parse=read(Progress),
+                content=lines,
+                content_type="application/x-ndjson",
+                has_request_key=False,
+            ),
+        )
+        if progress.sealed:
+            return
+        if attempt < SEAL_ATTEMPTS:
+            yield Pause(seconds=settings.retry.pause_after(attempt))
+    raise BatchNotSealedError(
+        f"Batch {batch_id} was not sealed in {SEAL_ATTEMPTS} attempts: the server has "
+        f"{progress.enqueued_count} of {progress.expected_count} items."
+    )
+
+
+def _announcement(items: Sequence[BatchItem], options: TriggerOptions) -> dict[str, Any]:
+    wire = _wire_options(options)
+    kept = ("parentRunId", "resumeParentOnCompletion", "idempotencyKey", "idempotencyKeyOptions")
+    return {
+        "runCount": len(items),
+        "taskIdentifiers": sorted({item.task for item in items}),
+        **{name: wire[name] for name in kept if name in wire},
+    }
+
+
+def _body(settings: Settings, payload: Any, options: TriggerOptions) -> Flow[dict[str, Any]]:
+    data, kind = packets.encode(payload)
+    raw = (data or "").encode()
+    wire = _wire_options(options)
+    wire["payloadSize"] = len(raw)
+    if len(raw) >= packets.OFFLOAD_BYTES:
+        data = yield from _offload(settings, raw, kind)
+        kind = packets.STORE
+    wire["payloadType"] = kind
+    return {"options": wire} if data is None else {"payload": data, "options": wire}
+
+
+def _offload(settings: Settings, raw: bytes, kind: str) -> Flow[str]:
+    """Put a large payload into object storage; returns where."""
+    key = quote(f"trigger/packet_{uuid.uuid4().hex}/payload.json", safe="")
+    place = yield from send(
+        settings,
+        Call(method="PUT", path=f"/api/v2/packets/{key}", parse=lambda response: response.json()),
+    )
+    yield from fetch(
+        urljoin(settings.api_url, place["presignedUrl"]),
+        method="PUT",
+        headers={"content-type": kind},
+        content=raw,
+        retry=settings.retry,
+    )
+    return str(place["storagePath"])
+
+
+_RENAMED: dict[str, str] = {
+    "concurrency_key": "concurrencyKey",
+    "idempotency_key_options": "idempotencyKeyOptions",
+    "metadata": "metadata",
+    "machine": "machine",
+    "max_attempts": "maxAttempts",
+    "max_duration": "maxDuration",
+    "priority": "priority",
+    "version": "lockToVersion",
+    "test": "test",
+    "parent_run_id": "parentRunId",
+    "resume_parent": "resumeParentOnCompletion",
+}
+_DURATIONS: dict[str, str] = {
+    "idempotency_key_ttl": "idempotencyKeyTTL",
+    "ttl": "ttl",
+}
+
+
+def _wire_options(options: TriggerOptions) -> dict[str, Any]:
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    wire = {_RENAMED[name]: value for name, value in given.items() if name in _RENAMED}
+    for name, wire_name in _DURATIONS.items():
+        if name in given:
+            wire[wire_name] = duration_text(given[name])
+    if "queue" in given:
+        wire["queue"] = {"name": given["queue"]}
+    if "delay" in given:
+        wire["delay"] = moment_text(given["delay"])
+    if "tags" in given:
+        wire["tags"] = [given["tags"]] if isinstance(given["tags"], str) else list(given["tags"])
+    if "idempotency_key" in given:
+        wire.update(_idempotency(given["idempotency_key"], given.get("idempotency_key_options")))
+    return wire
+
+
+def _idempotency(key: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    if options is not None:
+        return {"idempotencyKey": key, "idempotencyKeyOptions": dict(options)}
+    return {
+        "idempotencyKey": idempotency_hash(key),
+        "idempotencyKeyOptions": {"key": key, "scope": "global"},
+    }
+
+
+def moment_text(delay: Duration | datetime) -> str:
+    if isinstance(delay, datetime):
+        return (delay if delay.tzinfo else delay.astimezone()).isoformat()
+    return duration_text(delay)
+
+
+def _headers(options: TriggerOptions) -> dict[str, str]:
+    headers = {}
+    if options.get("traceparent"):
+        headers["traceparent"] = options["traceparent"]
+    if options.get("request_key"):
+        headers["x-trigger-request-idempotency-key"] = options["request_key"]
+    return headers
+
+
+def _with_public_token(response: Response) -> Any:
+    body = response.json()
+    token = response.headers.get("x-trigger-jwt")
+    return {**body, "publicToken": token} if token and isinstance(body, dict) else body
+
+
+def _handle(response: Response) -> RunHandle:
+    return build(RunHandle, _with_public_token(response))
+
+
+def _batch_handle(response: Response) -> BatchHandle:
+    return build(BatchHandle, _with_public_token(response))
