@@ -1,0 +1,50 @@
+"""Ask a customer's project, in its own environment, which tasks it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from apps.providers import commands
+from apps.providers.environments import PythonEnvironment, tool_variables
+from apps.providers.errors import BuildFailed
+
+_MANIFEST_BYTES = 16 * 1024 * 1024
+
+
+def read_manifest(
+    environment: PythonEnvironment, project: Path, *, variables: Mapping[str, str], timeout: float
+) -> dict[str, Any]:
+    """Import the project's tasks and return the manifest; raises BuildFailed with the traceback."""
+    finished = commands.run(
+        [environment.python, "-m", "holdfast.index"],
+        cwd=project,
+        variables={**tool_variables(), "PYTHONUNBUFFERED": "1", **variables},
+        timeout=timeout,
+        keep=_MANIFEST_BYTES,
+    )
+    if finished.timed_out:
+        raise BuildFailed(
+            f"Importing the tasks took longer than {timeout:g} s: does a module do work, or wait,"
+            " when it is imported?",
+            output=finished.output,
+        )
+    if finished.code != 0:
+        raise BuildFailed("The tasks cannot be imported", output=finished.output)
+    return _manifest(finished)
+
+
+def _manifest(finished: commands.Finished) -> dict[str, Any]:
+    """The manifest is the last line, whatever a module printed before it."""
+    lines = finished.stdout.strip().splitlines()
+    try:
+        manifest = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise BuildFailed(
+            "The tasks were imported, but no manifest came out", output=finished.output
+        )
+    return manifest
