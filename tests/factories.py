@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from apps.accounts.models import User
-from apps.core.crypto import digest, new_token, seal
-from apps.core.ids import new_id, public_id
+from apps.accounts.operations.tokens import create_token
 from apps.environments.models import Environment, EnvironmentKey
+from apps.environments.operations.life import ensure_development, start_project, upsert_branch
+from apps.environments.queries import current_key, list_environments
 from apps.environments.scope import Scope
-from apps.environments.types import EnvironmentType
-from apps.orgs.actors import Actor
+from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.models import Membership, Organization
+from apps.orgs.operations.organizations import create_organization
+from apps.orgs.queries import organization_scope
 from apps.orgs.roles import Role
 from apps.projects.models import Project
 
@@ -115,36 +117,47 @@ def user_scope(environment: Environment, user: User, role: Role) -> Scope:
     return _scope(environment, Actor(kind="user", id=user.id, role=role))
 
 
+def organization_as(tenant: Tenant, user: User) -> OrganizationScope:
+    """A tenant's organization as seen by a member of it."""
+    return organization_scope(user, tenant.organization.id)
+
+
 def organization(name: str, *, owner: User) -> Tenant:
     """An organization with one project and the environments of its owner."""
-    slug = name.lower()
-    made, is_new = Organization.objects.get_or_create(
-        slug=slug, defaults={"name": name, "created_at": NOW}
-    )
-    if is_new:
-        member(made, owner, Role.OWNER)
-    project = Project.objects.filter(organization=made).first() or Project.objects.create(
-        organization=made,
-        name=f"{name} shop",
-        slug="shop",
-        ref=public_id("proj", new_id()),
-        created_at=NOW,
-    )
-    environments = {kind: _environment(project, kind, owner) for kind in EnvironmentType}
-    _secrets.update({e.id: _key(e) for e in environments.values() if e.id not in _secrets})
+    found = Organization.objects.filter(slug=name.lower()).first()
+    made = found or create_organization(user_id=owner.id, name=name, now=NOW)
+    within = organization_scope(owner, made.id)
+    project = made.projects.first() or start_project(within, name=f"{name} shop", now=NOW)
+    ensure_development(within, project_id=project.id, now=NOW)
+    environments = {
+        environment.slug: environment
+        for environment in list_environments(within, project_ref=project.ref)
+    }
     return Tenant(
         owner=owner,
         organization=made,
         project=project,
-        production=environments[EnvironmentType.PRODUCTION],
-        staging=environments[EnvironmentType.STAGING],
-        preview=environments[EnvironmentType.PREVIEW],
-        development=environments[EnvironmentType.DEVELOPMENT],
-        keys={e.slug: _secrets[e.id] for e in environments.values()},
+        production=environments["prod"],
+        staging=environments["staging"],
+        preview=environments["preview"],
+        development=environments["dev"],
+        keys={slug: secret_of(environment) for slug, environment in environments.items()},
     )
 
 
-_secrets: dict[object, str] = {}
+def secret_of(environment: Environment) -> str:
+    """The current secret key of an environment."""
+    return current_key(user_scope(environment, alice(), Role.OWNER))
+
+
+def branch(tenant: Tenant, name: str = "feature/cart") -> Environment:
+    """A preview branch of a tenant."""
+    return upsert_branch(key_scope(tenant.preview), branch=name, now=NOW)
+
+
+def personal_token(user: User) -> str:
+    """A personal token that acts as somebody."""
+    return create_token(user, name="laptop", now=NOW).secret
 
 
 def _scope(environment: Environment, actor: Actor) -> Scope:
@@ -154,29 +167,3 @@ def _scope(environment: Environment, actor: Actor) -> Scope:
         project_id=environment.project_id,
         environment_id=environment.id,
     )
-
-
-def _environment(project: Project, kind: EnvironmentType, owner: User) -> Environment:
-    made, _ = Environment.objects.get_or_create(
-        project=project,
-        type=kind,
-        owner=owner if kind is EnvironmentType.DEVELOPMENT else None,
-        parent=None,
-        defaults={
-            "organization": project.organization,
-            "slug": kind.slug,
-            "name": kind.value.capitalize(),
-            "created_at": NOW,
-        },
-    )
-    return made
-
-
-def _key(environment: Environment) -> str:
-    secret = new_token(EnvironmentType(environment.type).key_prefix)
-    key = EnvironmentKey(
-        environment=environment, digest=digest(secret), hint=f"…{secret[-4:]}", created_at=NOW
-    )
-    key.sealed = seal(secret, context=key.seal_context)
-    key.save()
-    return secret

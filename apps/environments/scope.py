@@ -20,4 +20,8 @@ class Scope:
     @property
     def organization(self) -> OrganizationScope:
         """The same actor, in the organization as a whole."""
-        return OrganizationScope(actor=self.actor, organization_id=self.organization_id)
+        return OrganizationScope(
+            actor=self.actor,
+            organization_id=self.organization_id,
+            environment_id=self.environment_id,
+        )

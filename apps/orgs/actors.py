@@ -30,3 +30,4 @@ class OrganizationScope:
 
     actor: Actor
     organization_id: UUID
+    environment_id: UUID | None = None  # for the audit log, when the actor acts inside one

@@ -128,6 +128,11 @@ class Invite(models.Model):
     def __str__(self) -> str:
         return f"{self.email} to {self.organization}"
 
+    @property
+    def seal_context(self) -> str:
+        """Binds the sealed token to this row, so that it opens nowhere else."""
+        return f"invite:{self.id}"
+
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def within(self, scope: OrganizationScope) -> AuditEntryQuerySet:

@@ -1,0 +1,32 @@
+"""How long things of an account live, and how they are written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+
+TOKEN_PREFIX = "tr_pat_"  # noqa: S105 -- the public part; clients look for it
+CODE_LIFETIME = timedelta(minutes=10)
+USE_IS_NOTED_EVERY = timedelta(minutes=1)
+TOKENS_PER_PERSON = 100
+NAME_LENGTH = 100
+
+
+def hint(secret: str, *, prefix: str) -> str:
+    """What may be shown of a secret: its prefix and its last four characters."""
+    return f"{prefix}…{secret[-4:]}"
+
+
+def use_is_stale(used_at: datetime | None, *, now: datetime) -> bool:
+    """Whether the time of latest use is worth a write: not more than once a minute."""
+    return used_at is None or now - used_at >= USE_IS_NOTED_EVERY
+
+
+def verifier_matches(challenge: str, verifier: str | None) -> bool:
+    """Whether `verifier` made `challenge` (RFC 7636, S256); an empty challenge asks for none."""
+    if not challenge:
+        return True
+    made = base64.urlsafe_b64encode(hashlib.sha256((verifier or "").encode()).digest())
+    return hmac.compare_digest(made.rstrip(b"=").decode(), challenge)

@@ -1,0 +1,67 @@
+"""Rules of organizations that need neither database nor clock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.text import slugify
+
+from apps.core.errors import Forbidden, Invalid
+from apps.orgs.actors import Actor
+from apps.orgs.roles import Role
+
+INVITE_PREFIX = "tr_invite_"
+INVITE_LIFETIME = timedelta(days=7)
+NAME_LENGTH = 100
+SLUG_LENGTH = 60
+
+
+def clean_name(name: str) -> str:
+    """A name as it is kept; raises Invalid."""
+    name = " ".join(name.split())
+    if not name:
+        raise Invalid("A name is needed", detail={"name": ["empty"]})
+    if len(name) > NAME_LENGTH:
+        reason = f"longer than {NAME_LENGTH} characters"
+        raise Invalid(f"The name is {reason}", detail={"name": [reason]})
+    return name
+
+
+def clean_email(email: str) -> str:
+    """An e-mail address as it is kept; raises Invalid."""
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise Invalid(
+            f"{email!r} is not an e-mail address", detail={"email": ["malformed"]}
+        ) from None
+    return email
+
+
+def parse_role(role: str) -> Role:
+    """The role of this name; raises Invalid."""
+    try:
+        return Role(role)
+    except ValueError:
+        known = ", ".join(Role)
+        raise Invalid(
+            f"{role!r} is not a role: use one of {known}", detail={"role": ["unknown"]}
+        ) from None
+
+
+def slug_of(name: str, *, suffix: str) -> str:
+    """A slug for a name; `suffix` tells apart names that would have the same."""
+    stem = slugify(name)[: SLUG_LENGTH - len(suffix) - 1].strip("-")
+    return "-".join(part for part in (stem, suffix) if part) or "unnamed"
+
+
+def check_rank(actor: Actor, *roles: str) -> None:
+    """Refuse to give or take a role that is above the actor's own."""
+    if actor.kind == "system":
+        return
+    own = actor.role.rank if actor.role else -1
+    if any(Role(role).rank > own for role in roles):
+        raise Forbidden("You cannot give or take a role above your own")

@@ -1,0 +1,75 @@
+"""What members see of their organization."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from apps.accounts.models import User
+from apps.core.errors import NotFound
+from apps.orgs.actors import Actor, OrganizationScope
+from apps.orgs.models import AuditEntry, Invite, Membership, MembershipQuerySet, Organization
+from apps.orgs.permissions import Permission, require
+from apps.orgs.roles import Role
+
+_UNSENT_AT_ONCE = 100
+_ENTRIES_AT_MOST = 200
+
+
+def organization_scope(user: User, organization_id: UUID) -> OrganizationScope:
+    """A person inside an organization; NotFound when they are no member."""
+    return _scope(Membership.objects.filter(organization_id=organization_id), user)
+
+
+def organization_scope_by_slug(user: User, slug: str) -> OrganizationScope:
+    """A person inside the organization of this slug; NotFound when they are no member."""
+    return _scope(Membership.objects.filter(organization__slug=slug), user)
+
+
+def list_organizations(user: User) -> list[Organization]:
+    """The organizations a person is a member of, by name."""
+    return list(Organization.objects.filter(memberships__user=user).order_by("name", "id"))
+
+
+def get_organization(scope: OrganizationScope) -> Organization:
+    """The organization of this scope."""
+    return Organization.objects.get(pk=scope.organization_id)
+
+
+def list_members(scope: OrganizationScope) -> list[Membership]:
+    """All members with their people, the longest-standing first."""
+    require(scope.actor, Permission.MEMBERS_READ)
+    return list(Membership.objects.within(scope).select_related("user").order_by("id"))
+
+
+def list_invites(scope: OrganizationScope, *, now: datetime) -> list[Invite]:
+    """Invites that can still be accepted, newest first."""
+    require(scope.actor, Permission.MEMBERS_WRITE)
+    return list(Invite.objects.within(scope).open(now).order_by("-created_at"))
+
+
+def list_audit_entries(
+    scope: OrganizationScope, *, before: UUID | None = None, limit: int = 50
+) -> list[AuditEntry]:
+    """The audit log, newest first; `before` is the last id of the page before."""
+    require(scope.actor, Permission.AUDIT_READ)
+    entries = AuditEntry.objects.within(scope).order_by("-id")
+    if before is not None:
+        entries = entries.filter(id__lt=before)
+    return list(entries[: min(limit, _ENTRIES_AT_MOST)])
+
+
+def unsent_invites(*, before: datetime, now: datetime) -> list[UUID]:
+    """Open invites of before that moment whose mail has not gone out."""
+    unsent = Invite.objects.open(now).filter(sent_at=None, created_at__lt=before)
+    return list(unsent.order_by("id").values_list("id", flat=True)[:_UNSENT_AT_ONCE])
+
+
+def _scope(memberships: MembershipQuerySet, user: User) -> OrganizationScope:
+    membership = memberships.filter(user=user).first()
+    if membership is None:
+        raise NotFound
+    return OrganizationScope(
+        actor=Actor(kind="user", id=user.pk, role=Role(membership.role)),
+        organization_id=membership.organization_id,
+    )

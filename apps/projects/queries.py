@@ -1,0 +1,39 @@
+"""What members see of their projects."""
+
+from __future__ import annotations
+
+from apps.accounts.models import User
+from apps.core.errors import NotFound
+from apps.orgs.actors import OrganizationScope
+from apps.orgs.permissions import Permission, require
+from apps.projects.models import Project
+
+
+def get_project(scope: OrganizationScope, ref: str) -> Project:
+    """The project of this ref; NotFound when it is another organization's or archived."""
+    require(scope.actor, Permission.PROJECTS_READ)
+    project = Project.objects.within(scope).active().filter(ref=ref).first()
+    if project is None:
+        raise NotFound("Project not found")
+    return project
+
+
+def list_projects(scope: OrganizationScope) -> list[Project]:
+    """The projects of an organization, by name."""
+    require(scope.actor, Permission.PROJECTS_READ)
+    return list(Project.objects.within(scope).active().order_by("name", "id"))
+
+
+def list_projects_of(user: User) -> list[Project]:
+    """The projects of every organization a person is a member of, with the organizations."""
+    mine = Project.objects.active().filter(organization__memberships__user=user)
+    return list(mine.select_related("organization").order_by("organization__name", "name", "id"))
+
+
+def find_project_of(user: User, ref: str) -> Project:
+    """The project of this ref in any organization of a person; NotFound when not theirs."""
+    mine = Project.objects.active().filter(organization__memberships__user=user, ref=ref)
+    project = mine.select_related("organization").first()
+    if project is None:
+        raise NotFound("Project not found")
+    return project
