@@ -40,7 +40,7 @@ def seal(plaintext: str, *, context: str) -> bytes:
     return key_id + nonce + cipher.encrypt(nonce, plaintext.encode(), context.encode())
 
 
-def unseal(sealed: bytes, *, context: str) -> str:
+def unseal(sealed: bytes | memoryview, *, context: str) -> str:
     """Decrypt what `seal` made; raises SealError."""
     sealed = bytes(sealed)
     cipher = _ciphers(tuple(settings.SEALING_KEYS)).get(sealed[:_ID_BYTES])
@@ -53,7 +53,7 @@ def unseal(sealed: bytes, *, context: str) -> str:
         raise SealError("the sealed value was changed, or belongs to another record") from None
 
 
-def is_sealed_with_newest_key(sealed: bytes) -> bool:
+def is_sealed_with_newest_key(sealed: bytes | memoryview) -> bool:
     """Whether rotation has already reached this value."""
     return bytes(sealed)[:_ID_BYTES] == next(iter(_ciphers(tuple(settings.SEALING_KEYS))))
 
