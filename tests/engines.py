@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from config.stores.clickhouse.store import ClickHouse
 from config.stores.home import Home
 from config.stores.postgres import UNSAFE_BUT_FAST, Postgres, bundled_binaries
 from config.stores.process import Child, Program
@@ -20,6 +21,8 @@ from config.stores.redis import Redis
 _ROOT = Path(__file__).resolve().parent.parent
 _MARK = "HOLDFAST_TEST_ENGINES"
 _PREFIX = "holdfast-test-"
+_MOST_WORKERS = 16
+_CLICKHOUSE_DATABASES = ("test", *(f"test_gw{number}" for number in range(_MOST_WORKERS)))
 
 
 class Engines:
@@ -36,6 +39,7 @@ class Engines:
             template=_template(binaries),
         )
         self.redis = Redis(self.home)
+        self.clickhouse = ClickHouse(self.home, _CLICKHOUSE_DATABASES)
         self._children: list[Child] = []
 
     def environment(self) -> dict[str, str]:
@@ -44,7 +48,7 @@ class Engines:
             "DATABASE_URL": self.postgres.url,
             "DATABASE_POOL": "8",
             "REDIS_URL": self.redis.url,
-            "CLICKHOUSE_URL": "http://127.0.0.1:8123/default",
+            "CLICKHOUSE_URL": self.clickhouse.url,
             "OBJECT_STORE_URL": f"file://{self.folder / 'objects'}",
             "SECRET_KEY": "only-for-tests-" + "x" * 40,
             "HOLDFAST_HOME": str(self.folder),
@@ -52,33 +56,44 @@ class Engines:
         }
 
     def start(self) -> None:
-        """Start all, then wait for all."""
+        """Start all; wait for all but ClickHouse, whose clients wait by themselves."""
         self.home.make()
-        for program in (self.postgres.program(), self.redis.program()):
-            self._start(program)
-        for child in self._children:
+        postgres = self._start(self.postgres.program())
+        redis = self._start(self.redis.program())
+        self._start(self.clickhouse.program())
+        for child in (postgres, redis):
             child.wait_ready()
 
-    def _start(self, program: Program) -> None:
+    def _start(self, program: Program) -> Child:
         child = Child(program, self.home.log(program.name))
         self._children.append(child)
         child.start()
+        return child
 
     def stop(self) -> None:
         """End all engines at once: nothing of theirs is kept."""
         for child in self._children:
             child.kill()
+        self.clickhouse.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def begin() -> Engines | None:
     """Set the environment for Django's settings; None in a process that inherited it."""
     if os.environ.get(_MARK):
+        _take_own_clickhouse_database()
         return None
     _sweep()
     engines = Engines(_binaries())
     os.environ.update(engines.environment())
     return engines
+
+
+def _take_own_clickhouse_database() -> None:
+    """As pytest-django does in PostgreSQL: the worker's name makes the database's."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        server, _, _ = os.environ["CLICKHOUSE_URL"].rpartition("/")
+        os.environ["CLICKHOUSE_URL"] = f"{server}/test_{worker}"
 
 
 def _binaries() -> Path:

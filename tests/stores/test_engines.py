@@ -1,5 +1,6 @@
 """The engines that every other test stands on."""
 
+import clickhouse_connect
 import pytest
 import redis
 from django.conf import settings
@@ -18,3 +19,8 @@ def test_the_database_is_postgresql_of_this_session():
 def test_redis_answers():
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         assert client.ping()
+
+
+def test_clickhouse_answers_in_a_database_of_this_worker():
+    with clickhouse_connect.get_client(dsn=settings.CLICKHOUSE_URL) as client:
+        assert str(client.command("SELECT currentDatabase()")).startswith("test")
