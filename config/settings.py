@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apps.runs.limits import Limits
+from apps.telemetry.limits import TelemetryLimits
 from config.env import Reader
 from config.stores.urls import embedded_urls
 
@@ -228,5 +229,7 @@ LOGGING = {
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 
 LIMITS = Limits.read(env)
+TELEMETRY = TelemetryLimits.read(env)
+METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 
 env.finish()

@@ -1,0 +1,1 @@
+"""What writes telemetry: taking exports in, and keeping the schema of ClickHouse."""

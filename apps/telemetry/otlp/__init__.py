@@ -1,0 +1,1 @@
+"""OTLP/HTTP exports, decoded from JSON or protobuf to the same raw records."""

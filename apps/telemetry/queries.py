@@ -1,0 +1,181 @@
+"""Reading one run's telemetry; every function answers TelemetryUnavailable when ClickHouse is away.
+
+Whose run it is, is asked of PostgreSQL first: what is not yours is NotFound whatever ClickHouse
+holds, and the environment is part of every condition as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from apps.core import ids
+from apps.core.errors import NotFound
+from apps.environments.scope import Scope
+from apps.runs import queries as runs
+from apps.telemetry import trace
+from apps.telemetry.errors import StoreDown, TelemetryUnavailable
+from apps.telemetry.store import store
+from apps.telemetry.trace import Span, Trace
+
+# A server's clock may be behind that of the server which made the run's id.
+_CLOCK_SLACK = timedelta(hours=1)
+_BEFORE_ALL = 0
+MOST_SPANS = 25_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogCursor:
+    """A line's place: lines after it come later, or at the same instant with a higher number."""
+
+    time_ns: int = _BEFORE_ALL
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One log line of a run."""
+
+    time_ns: int
+    sequence: int
+    attempt: int
+    level: str
+    message: str
+    trace_id: str
+    span_id: str
+    attributes: dict[str, Any]
+
+    @property
+    def cursor(self) -> LogCursor:
+        return LogCursor(time_ns=self.time_ns, sequence=self.sequence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanCursor:
+    """A span's place among those of its run: by start, then by id."""
+
+    start_ns: int = _BEFORE_ALL
+    span_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanPage:
+    """Some of a run's spans, the run's own first, and where the next ones begin."""
+
+    spans: list[Span]
+    next: SpanCursor | None
+
+
+def run_logs(
+    scope: Scope,
+    run_id: UUID,
+    *,
+    after: LogCursor | None = None,
+    limit: int = 100,
+    levels: Sequence[str] = (),
+    search: str = "",
+) -> list[LogLine]:
+    """Lines of a run in the order of their time, after a cursor; raises NotFound."""
+    runs.get_run(scope, run_id)
+    after = after or LogCursor()
+    found = _rows(
+        "run_logs",
+        scope,
+        run_id,
+        after_time=after.time_ns,
+        after_sequence=after.sequence,
+        levels=list(levels),
+        search=search,
+        rows=limit,
+    )
+    return [LogLine(**row | {"attributes": _read(row["attributes"])}) for row in found]
+
+
+def run_spans(
+    scope: Scope,
+    run_id: UUID,
+    *,
+    now: datetime,
+    after: SpanCursor | None = None,
+    limit: int = 1_000,
+) -> SpanPage:
+    """A run's own span and those its worker told, by their start; raises NotFound."""
+    run = runs.get_run(scope, run_id)
+    first = [] if after else [trace.span_of(run, now=now)]
+    wanted = limit - len(first)
+    told = _spans(scope, run_id, after=after or SpanCursor(), limit=wanted + 1)
+    spans = first + told[:wanted]
+    has_more = len(told) > wanted
+    place = SpanCursor(start_ns=told[wanted - 1].start_ns, span_id=told[wanted - 1].span_id)
+    return SpanPage(spans=spans, next=place if has_more else None)
+
+
+def run_trace(scope: Scope, run_id: UUID, *, now: datetime) -> Trace:
+    """A run and its children as one tree of spans; raises NotFound."""
+    run = runs.get_run(scope, run_id)
+    told = _spans(scope, run_id, after=SpanCursor(), limit=MOST_SPANS + 1)
+    children = runs.child_runs(scope, run_id)
+    spans = told + [trace.span_of(child, now=now) for child in children]
+    return Trace(
+        trace_id=trace.trace_id_of(run),
+        root=trace.tree(trace.span_of(run, now=now), spans[:MOST_SPANS]),
+        is_truncated=len(spans) > MOST_SPANS,
+    )
+
+
+def run_span(scope: Scope, run_id: UUID, span_id: str, *, now: datetime) -> Span:
+    """One span of a run, or the run's own; raises NotFound."""
+    run = runs.get_run(scope, run_id)
+    if span_id == trace.span_id_of(run_id):
+        return trace.span_of(run, now=now)
+    found = _rows("run_span", scope, run_id, span_id=span_id)
+    if not found:
+        raise NotFound(f"Run has no span {span_id}")
+    return _span(found[0], run_id)
+
+
+def _spans(scope: Scope, run_id: UUID, *, after: SpanCursor, limit: int) -> list[Span]:
+    found = _rows(
+        "run_spans",
+        scope,
+        run_id,
+        after_start=after.start_ns,
+        after_span=after.span_id,
+        rows=limit,
+    )
+    return [_span(row, run_id) for row in found]
+
+
+def _rows(statement: str, scope: Scope, run_id: UUID, **parameters: Any) -> list[dict[str, Any]]:
+    try:
+        return store().rows(
+            statement,
+            parameters
+            | {
+                "environment_id": str(scope.environment_id),
+                "run_id": str(run_id),
+                "since": ids.created_at(run_id) - _CLOCK_SLACK,
+            },
+        )
+    except StoreDown as error:
+        raise TelemetryUnavailable from error
+
+
+def _span(row: dict[str, Any], run_id: UUID) -> Span:
+    return Span(
+        run_id=run_id,
+        **row
+        | {
+            "attributes": _read(row["attributes"]),
+            "events": json.loads(row["events"]),
+            "is_final": bool(row["is_final"]),
+        },
+    )
+
+
+def _read(attributes: dict[str, str]) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in attributes.items()}
