@@ -1,0 +1,67 @@
+"""The port between the SDK and whatever runs it: a task process, a test bench, a plain program."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from holdfast.client.results import BatchHandle, RunHandle, RunResult
+from holdfast.client.triggers import BatchItem, TriggerOptions
+from holdfast.context import Context
+from holdfast.protocol import WaitpointResult
+
+if TYPE_CHECKING:
+    from holdfast.metadata import RunMetadata
+    from holdfast.tasks import Task
+
+
+class Runtime(Protocol):
+    """What the SDK asks of its surroundings while a run executes."""
+
+    async def trigger(self, task: str, payload: Any, options: TriggerOptions) -> RunHandle:
+        """Start a run."""
+
+    async def batch_trigger(
+        self, items: Sequence[BatchItem], options: TriggerOptions
+    ) -> BatchHandle:
+        """Start many runs."""
+
+    async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
+        """Suspend until the child has ended."""
+
+    async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
+        """Suspend until every run of the batch has ended; results in the order of the items."""
+
+    async def change_metadata(self, target: str, operations: list[dict[str, Any]]) -> None:
+        """Send operations on the metadata of ``self``, ``parent`` or ``root``."""
+
+    async def add_tags(self, tags: list[str]) -> None:
+        """Add tags to the run."""
+
+    def emit(self, record: dict[str, Any]) -> None:
+        """Take a log line or a span; must not block and must not fail."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunState:
+    """All that belongs to one attempt while it executes.
+
+    Attributes:
+        context: What `ctx` shows.
+        runtime: The surroundings.
+        task: The task that runs.
+        metadata: The run's metadata and what is still to be sent of it.
+        loop: The event loop of the task process, for calls from threads.
+        traceparent: The W3C trace context of the attempt.
+        local: Storage for middleware, hooks and the task itself.
+    """
+
+    context: Context
+    runtime: Runtime
+    task: Task[Any, Any]
+    metadata: RunMetadata
+    loop: asyncio.AbstractEventLoop
+    traceparent: str | None = None
+    local: dict[str, Any] = field(default_factory=dict)
