@@ -1,0 +1,76 @@
+"""Environments for the staff; no digest, no sealed value and no secret is ever shown."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from apps.core.admin import MadeByOperations, ReadOnly
+from apps.environments.models import Environment, EnvironmentKey, Variable
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(MadeByOperations[Environment]):
+    list_display = [
+        "name",
+        "type",
+        "project",
+        "organization",
+        "owner",
+        "concurrency_limit",
+        "burst_factor",
+        "paused_at",
+        "archived_at",
+    ]
+    list_filter = [
+        "type",
+        ("branch", admin.EmptyFieldListFilter),
+        ("paused_at", admin.EmptyFieldListFilter),
+        ("archived_at", admin.EmptyFieldListFilter),
+    ]
+    list_select_related = ["project", "organization", "owner"]
+    search_fields = ["name", "branch", "project__name", "project__ref", "organization__name"]
+    # What is left to edit: the limits.
+    readonly_fields = [
+        "id",
+        "organization",
+        "project",
+        "type",
+        "slug",
+        "name",
+        "owner",
+        "parent",
+        "branch",
+        "paused_at",
+        "archived_at",
+        "created_at",
+    ]
+
+
+@admin.register(EnvironmentKey)
+class EnvironmentKeyAdmin(ReadOnly[EnvironmentKey]):
+    list_display = ["hint", "environment", "project", "created_at", "expires_at", "revoked_at"]
+    list_filter = [
+        "environment__type",
+        ("expires_at", admin.EmptyFieldListFilter),
+        ("revoked_at", admin.EmptyFieldListFilter),
+    ]
+    list_select_related = ["environment__project"]
+    search_fields = ["hint", "environment__name", "environment__project__ref"]
+    exclude = ["digest", "sealed"]
+
+    @admin.display(description="project", ordering="environment__project__name")
+    def project(self, key: EnvironmentKey) -> str:
+        return str(key.environment.project)
+
+
+@admin.register(Variable)
+class VariableAdmin(ReadOnly[Variable]):
+    list_display = ["name", "is_secret", "environment", "project", "version", "updated_at"]
+    list_filter = ["is_secret", "environment__type", "updated_at"]
+    list_select_related = ["environment__project"]
+    search_fields = ["name", "environment__name", "environment__project__ref"]
+    exclude = ["sealed"]
+
+    @admin.display(description="project", ordering="environment__project__name")
+    def project(self, variable: Variable) -> str:
+        return str(variable.environment.project)

@@ -1,0 +1,73 @@
+"""Organizations for the staff; what members do themselves is only shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+
+from apps.core.admin import MadeByOperations, ReadOnly
+from apps.orgs.models import AuditEntry, Invite, Membership, Organization
+
+if TYPE_CHECKING:
+    _TabularInline = admin.TabularInline[Membership, Organization]
+else:
+    _TabularInline = admin.TabularInline
+
+
+class MembershipInline(_TabularInline):
+    model = Membership
+    fields = ["user", "role", "created_at"]
+    readonly_fields = ["user", "role", "created_at"]
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, *args: object) -> bool:
+        return False
+
+
+@admin.register(Organization)
+class OrganizationAdmin(MadeByOperations[Organization]):
+    list_display = ["name", "slug", "concurrency_limit", "created_at"]
+    list_filter = [("concurrency_limit", admin.EmptyFieldListFilter), "created_at"]
+    search_fields = ["name", "slug", "memberships__user__email"]
+    readonly_fields = ["id", "created_at"]
+    inlines = [MembershipInline]
+
+
+@admin.register(Membership)
+class MembershipAdmin(ReadOnly[Membership]):
+    list_display = ["user", "organization", "role", "created_at"]
+    list_filter = ["role", "created_at"]
+    list_select_related = ["user", "organization"]
+    search_fields = ["user__email", "organization__name", "organization__slug"]
+
+
+@admin.register(Invite)
+class InviteAdmin(ReadOnly[Invite]):
+    list_display = ["email", "organization", "role", "created_at", "expires_at", "sent_at"]
+    list_filter = [
+        "role",
+        ("sent_at", admin.EmptyFieldListFilter),
+        ("accepted_at", admin.EmptyFieldListFilter),
+        ("revoked_at", admin.EmptyFieldListFilter),
+    ]
+    list_select_related = ["organization"]
+    search_fields = ["email", "organization__name", "organization__slug"]
+    exclude = ["digest", "sealed"]
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly[AuditEntry]):
+    list_display = ["at", "organization", "actor_kind", "actor_id", "action", "target"]
+    list_filter = ["actor_kind", "target_type", "at"]
+    list_select_related = ["organization"]
+    search_fields = ["action", "target_id", "organization__name", "organization__slug"]
+    date_hierarchy = "at"
+    ordering = ["-id"]
+    show_full_result_count = False
+
+    @admin.display(description="target")
+    def target(self, entry: AuditEntry) -> str:
+        return f"{entry.target_type} {entry.target_id}"
