@@ -42,6 +42,7 @@ class Version(models.Model):
     sdk_version = models.CharField(max_length=64, blank=True)
     python_version = models.CharField(max_length=32, blank=True)
     archive = models.CharField(max_length=255, blank=True)
+    archive_sha256 = models.CharField(max_length=64, blank=True)
     lock_hash = models.CharField(max_length=128, blank=True)
     created_at = models.DateTimeField()
 
@@ -152,6 +153,7 @@ class Deployment(models.Model):
     short_code = models.CharField(max_length=16)
     content_hash = models.CharField(max_length=128, blank=True)
     archive = models.CharField(max_length=255, blank=True)
+    archive_sha256 = models.CharField(max_length=64, blank=True)
     archive_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     promote = models.BooleanField(default=True)
     python_version = models.CharField(max_length=32, blank=True)
@@ -209,6 +211,8 @@ class Instance(models.Model):
     reason = models.TextField(blank=True)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    # when it last had, or could have had, a run: what "idle" is counted from
+    busy_at = models.DateTimeField(null=True, blank=True)
     stopping_at = models.DateTimeField(null=True, blank=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
 
@@ -220,6 +224,19 @@ class Instance(models.Model):
                 fields=["pool", "version"],
                 condition=models.Q(state__in=["starting", "running", "stopping"]),
                 name="instance_live",
+            ),
+            # the reconciler's memory of crashes
+            models.Index(
+                fields=["pool", "stopped_at"],
+                condition=models.Q(state="failed"),
+                name="instance_failed",
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=["stopped", "failed"], stopped_at__isnull=False)
+                | (~models.Q(state__in=["stopped", "failed"]) & models.Q(stopped_at=None)),
+                name="instance_stopped_at_iff_ended",
             )
         ]
 

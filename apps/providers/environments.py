@@ -16,7 +16,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,16 @@ class EnvironmentBuilder:
             if not folder.exists():
                 scratch = self._wheels / f"{folder.name}.new"
                 shutil.rmtree(scratch, ignore_errors=True)
-                command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", scratch]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "hatchling",
+                    "build",
+                    "-t",
+                    "wheel",
+                    "-d",
+                    str(scratch),
+                ]
                 _run(command, cwd=sdk, timeout=self._timeout, doing="building the SDK's wheel")
                 scratch.rename(folder)
             return next(folder.glob("*.whl"))
@@ -158,14 +167,15 @@ class _Uv(_Installer):
         return self._uv(command, cwd=project, doing="reading uv.lock").stdout
 
     def install(self, path: Path, project: Path, *, sdk: list[str], requirements: Path) -> None:
-        command = ["pip", "install", "--python", path / "bin" / "python", "--compile-bytecode"]
+        python = str(path / "bin" / "python")
+        command = ["pip", "install", "--python", python, "--compile-bytecode"]
         self._uv(
-            [*command, *sdk, "-r", requirements],
+            [*command, *sdk, "-r", str(requirements)],
             cwd=project,
             doing="installing the requirements",
         )
 
-    def _uv(self, arguments: list[str | Path], *, cwd: Path, doing: str) -> commands.Finished:
+    def _uv(self, arguments: Sequence[str | Path], *, cwd: Path, doing: str) -> commands.Finished:
         command = [self._binary, *arguments]
         return _run(command, cwd=cwd, timeout=self.timeout, doing=doing)
 
@@ -226,7 +236,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str | Path], *, cwd: Path, timeout: float, doing: str) -> commands.Finished:
+def _run(
+    command: Sequence[str | Path], *, cwd: Path, timeout: float, doing: str
+) -> commands.Finished:
     finished = commands.run(command, cwd=cwd, variables=tool_variables(), timeout=timeout)
     output = "\n".join(finished.output.splitlines()[-_OUTPUT_LINES:])
     if finished.timed_out:

@@ -1,0 +1,246 @@
+"""What a build says about itself: its tasks and queues, checked whole before any of it is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AliasChoices, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from apps.core.durations import parse_duration
+from apps.core.errors import Invalid
+from holdfast.machines import DEFAULT_MACHINE, MACHINES
+
+TASKS_PER_VERSION = 1_000
+QUEUES_PER_VERSION = 1_000
+NAME_LENGTH = 128
+SCHEMA_BYTES = 256 * 1024
+_PROBLEMS_SHOWN = 20
+_SECONDS = 10 * 365 * 86_400
+TASK_QUEUE_PREFIX = "task/"
+
+
+def _name(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("must not start or end with blanks, or hold control characters")
+    return value
+
+
+def _machine(value: str) -> str:
+    if value not in MACHINES:
+        raise ValueError(f"{value!r} is not a machine; there are {', '.join(MACHINES)}")
+    return value
+
+
+def _schema(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value)) > SCHEMA_BYTES:
+        raise ValueError(f"a schema may have {SCHEMA_BYTES // 1024} KiB")
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    """A duration in words, or a fraction, as whole seconds; the rest fails the number's check."""
+    if isinstance(value, float) and math.isfinite(value):
+        return math.ceil(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(parse_duration(value, field="ttl").total_seconds())
+    except Invalid as error:
+        raise ValueError(error.message) from None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), pydantic.AfterValidator(_name)]
+# The schema `true` allows everything, which is the same as none.
+Schema = Annotated[
+    Annotated[dict[str, Any], pydantic.AfterValidator(_schema)] | None,
+    pydantic.BeforeValidator(lambda value: None if value is True else value),
+]
+Limit = Annotated[int, Field(ge=0, le=100_000)]
+Seconds = Annotated[
+    Annotated[int, Field(ge=0, le=_SECONDS)] | None, pydantic.BeforeValidator(_seconds)
+]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+class RetryPart(_Part):
+    """A retry policy, as the wire has it."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=250)] = 3
+    factor: Annotated[float, Field(ge=1, le=1_000, allow_inf_nan=False)] = 2
+    min_timeout_in_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1_000
+    max_timeout_in_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60_000
+    randomize: bool = True
+
+    @pydantic.model_validator(mode="after")
+    def _in_order(self) -> RetryPart:
+        if self.min_timeout_in_ms > self.max_timeout_in_ms:
+            raise ValueError("minTimeoutInMs is greater than maxTimeoutInMs")
+        return self
+
+
+class QueuePart(_Part):
+    """A queue that the code declares."""
+
+    name: Name
+    concurrency_limit: Limit | None = None
+
+
+class TaskQueuePart(_Part):
+    """The queue of a task: a name, or only a limit for the task's own queue."""
+
+    name: Name | None = None
+    concurrency_limit: Limit | None = None
+
+
+class MachinePart(_Part):
+    """The machine preset of a task."""
+
+    preset: Annotated[str, pydantic.AfterValidator(_machine)] = DEFAULT_MACHINE
+
+
+class TaskPart(_Part):
+    """A task that the code declares."""
+
+    id: Name
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    file_path: Annotated[str, Field(max_length=1_024)] = ""
+    entry_point: Annotated[str, Field(max_length=1_024)] = ""
+    queue: TaskQueuePart = TaskQueuePart()
+    retry: RetryPart = RetryPart()
+    machine: MachinePart = MachinePart()
+    max_duration: Seconds = None  # 0 is none
+    ttl: Seconds = None  # 0 is none, whatever the platform's default
+    isolation: Literal["process", "run"] = "process"
+    durable: bool = False
+    payload_schema: Schema = None
+    output_schema: Schema = None
+
+    @pydantic.field_validator("queue", "retry", "machine", mode="before")
+    @classmethod
+    def _absent_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @property
+    def queue_name(self) -> str:
+        return self.queue.name or self._own_queue
+
+    @property
+    def has_own_queue(self) -> bool:
+        return self.queue_name == self._own_queue
+
+    @property
+    def _own_queue(self) -> str:
+        return f"{TASK_QUEUE_PREFIX}{self.id}"
+
+
+class Manifest(_Part):
+    """A whole build."""
+
+    content_hash: Annotated[str, Field(max_length=128)] = ""
+    sdk_version: Annotated[str, Field(max_length=64)] = Field(
+        default="", validation_alias=AliasChoices("sdkVersion", "packageVersion")
+    )
+    python_version: Annotated[str, Field(max_length=32)] = Field(
+        default="", validation_alias=AliasChoices("pythonVersion", "runtimeVersion")
+    )
+    tasks: Annotated[list[TaskPart], Field(max_length=TASKS_PER_VERSION)]
+    queues: Annotated[list[QueuePart], Field(max_length=QUEUES_PER_VERSION)] = []
+
+    @pydantic.field_validator("queues", mode="before")
+    @classmethod
+    def _absent_is_none(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    def all_queues(self) -> dict[str, int | None]:
+        """Every queue and its limit: the declared ones and those of the tasks."""
+        found = {queue.name: queue.concurrency_limit for queue in self.queues}
+        for task in self.tasks:
+            limit = task.queue.concurrency_limit
+            if limit is not None or task.queue_name not in found:
+                found[task.queue_name] = limit
+        return found
+
+
+def parse_manifest(raw: Any) -> Manifest:
+    """Check a manifest whole; raises Invalid that names everything that is wrong with it."""
+    try:
+        manifest = Manifest.model_validate(raw)
+    except pydantic.ValidationError as error:
+        problems = {
+            ".".join(map(str, found["loc"])) or "manifest": _sentence(found)
+            for found in error.errors()
+        }
+        raise _invalid(problems, raw) from None
+    if problems := dict(_contradictions(manifest)):
+        raise _invalid(problems, raw)
+    return manifest
+
+
+def _contradictions(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What is wrong although each part alone is right."""
+    yield from _repeated_tasks(manifest)
+    limits: dict[str, int | None] = {}
+    for index, queue in enumerate(manifest.queues):
+        if queue.name.startswith(TASK_QUEUE_PREFIX):
+            yield f"queues.{index}.name", f"{TASK_QUEUE_PREFIX}… are the tasks' own queues"
+        if queue.name in limits:
+            yield f"queues.{index}.name", f"{queue.name!r} is declared twice"
+        limits[queue.name] = queue.concurrency_limit
+    for index, task in enumerate(manifest.tasks):
+        if task.queue_name.startswith(TASK_QUEUE_PREFIX) and not task.has_own_queue:
+            yield f"tasks.{index}.queue", f"{task.queue_name!r} is another task's own queue"
+        wanted = task.queue.concurrency_limit
+        known = limits.get(task.queue_name)
+        if None not in (wanted, known) and wanted != known:
+            yield (
+                f"tasks.{index}.queue",
+                f"{task.queue_name!r} has the limit {wanted} here and {known} elsewhere",
+            )
+        limits[task.queue_name] = known if wanted is None else wanted
+
+
+def _repeated_tasks(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    first: dict[str, TaskPart] = {}
+    for index, task in enumerate(manifest.tasks):
+        if other := first.get(task.id):
+            yield f"tasks.{index}.id", f"is also the id of a task in {_place(other)}"
+        first.setdefault(task.id, task)
+
+
+def _place(task: TaskPart) -> str:
+    return task.file_path or "this manifest"
+
+
+def _invalid(problems: dict[str, str], raw: Any) -> Invalid:
+    lines = [f"{_where(path, raw)}: {reason}" for path, reason in problems.items()]
+    if len(lines) > _PROBLEMS_SHOWN:
+        lines[_PROBLEMS_SHOWN:] = [f"and {len(lines) - _PROBLEMS_SHOWN} more"]
+    return Invalid(
+        "The manifest is invalid: " + "; ".join(lines),
+        detail={path: [reason] for path, reason in problems.items()},
+    )
+
+
+def _where(path: str, raw: Any) -> str:
+    """A path as a person would say it: the task's id and file instead of its index."""
+    match path.split("."):
+        case ["tasks", index, *rest] if index.isdecimal():
+            task = raw["tasks"][int(index)]
+            name = task.get("id") if isinstance(task, dict) else None
+            file = task.get("filePath") if isinstance(task, dict) else None
+            said = f"task {name!r}" if name else f"task number {int(index) + 1}"
+            return " ".join([said + (f" in {file}" if file else ""), ".".join(rest)]).strip()
+    return path
+
+
+def _sentence(found: Any) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
