@@ -1,0 +1,50 @@
+"""Bearer credentials, told apart by their form."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from apps.accounts.errors import NotAuthenticated
+from apps.accounts.operations.tokens import resolve_token
+from apps.api import public_tokens
+from apps.api.caller import Caller
+from apps.api.errors import Unauthorized
+from apps.core import clock
+from apps.environments.credentials import resolve_key
+from apps.orgs.actors import Actor
+
+_PERSONAL = "tr_pat_"
+_SECRET_KEY = "tr_"  # noqa: S105 -- what every secret key starts with
+_TOKEN_LENGTH = 8_192
+
+
+class BearerAuthentication(BaseAuthentication):
+    """Resolves `Authorization: Bearer …` to a Caller; a request without one is nobody's."""
+
+    def authenticate(self, request: Request) -> tuple[Actor | None, Caller] | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return None
+        if scheme.lower() != "bearer" or not (token := token.strip()):
+            raise Unauthorized
+        caller = _resolve(token, branch=request.headers.get("x-trigger-branch"), now=clock.now())
+        return (caller.environment.actor if caller.environment else None), caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def _resolve(token: str, *, branch: str | None, now: datetime) -> Caller:
+    if len(token) > _TOKEN_LENGTH:
+        raise Unauthorized
+    try:
+        if token.startswith(_PERSONAL):
+            return Caller(user=resolve_token(token, now=now))
+        if token.startswith(_SECRET_KEY):
+            return Caller(environment=resolve_key(token, branch, now=now))
+    except NotAuthenticated:
+        raise Unauthorized from None  # in the words that clients know
+    return public_tokens.verify(token, now=now)

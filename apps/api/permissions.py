@@ -1,0 +1,42 @@
+"""Lets a request through when its method takes this kind of credential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from apps.api import access
+from apps.api.caller import Caller
+from apps.api.errors import ScopeMissing, Unauthorized
+
+
+class HasScope(BasePermission):
+    """Holds each method to its declared `Access`; a view narrows it further where it must."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        handler = getattr(view, (request.method or "").lower(), None)
+        if handler is None:
+            return True  # answered 405
+        declared = access.of(handler)
+        if declared.anybody:
+            return True
+        caller = request.auth
+        if not isinstance(caller, Caller):
+            raise Unauthorized
+        if caller.grants is not None:
+            _admit_public(caller, declared.public, view.kwargs)
+        elif not (declared.person if caller.user else declared.key):
+            raise Unauthorized
+        return True
+
+
+def _admit_public(caller: Caller, declared: access.Public | None, kwargs: dict[str, Any]) -> None:
+    if declared is None or caller.grants is None:
+        raise ScopeMissing("Unauthorized: public tokens are not taken here")
+    if declared.kwarg:
+        caller.require(declared.action, [(kind, kwargs[declared.kwarg]) for kind in declared.kinds])
+    elif not caller.grants.touches(declared.action, declared.kinds):
+        caller.require(declared.action, [(kind, None) for kind in declared.kinds])
