@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -41,6 +42,22 @@ def newest_first(rows: QuerySet[Any, T], page: CursorPage) -> Page[T]:
     found = list(rows.order_by("-pk")[: page.size + 1])
     newer = page.after is not None
     return _page(found[: page.size], older=len(found) > page.size, newer=newer)
+
+
+def merged(pages: Sequence[Page[T]], page: CursorPage) -> Page[T]:
+    """The same page of several lists as one page of them all."""
+    rows = sorted((row for found in pages for row in found.items), key=_key, reverse=True)
+    is_backward = page.before is not None
+    kept = rows[-page.size :] if is_backward else rows[: page.size]
+    is_cut = len(rows) > len(kept)
+    older = is_backward or is_cut or any(found.next for found in pages)
+    newer = any(found.previous for found in pages) or (is_backward and is_cut)
+    return _page(kept, older=older, newer=newer)
+
+
+def _key(row: Any) -> UUID:
+    key: UUID = row.pk
+    return key
 
 
 def _page(items: list[Any], *, older: bool, newer: bool) -> Page[Any]:

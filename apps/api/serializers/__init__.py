@@ -1,0 +1,1 @@
+"""The bodies of the contract, in both directions; the names of fields are the wire's."""

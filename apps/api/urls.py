@@ -1,0 +1,88 @@
+"""The routes of the contract, and those that Holdfast adds beside them."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from apps.api.health import health_routes
+from apps.api.logs import log_routes
+from apps.api.otlp import otlp_routes
+from apps.api.schema import Schema
+from apps.api.views import (
+    accounts,
+    batches,
+    deployments,
+    environments,
+    packets,
+    runs,
+    triggers,
+    unknown,
+    variables,
+)
+
+_PROJECT = "api/v1/projects/<str:ref>"
+
+urlpatterns = [
+    # Runs are started
+    path("api/v1/tasks/<path:task>/trigger", triggers.TriggerTask.as_view()),
+    path("api/v2/tasks/batch", batches.TaskBatch.as_view()),
+    path("api/v3/batches", batches.BatchList.as_view()),
+    path("api/v3/batches/<str:batch>/items", batches.BatchItems.as_view()),
+    path("api/v2/batches/<str:batch>", batches.BatchDetail.as_view()),
+    path("api/v1/batches/<str:batch>/results", batches.BatchResults.as_view()),
+    # Runs are looked at and acted on
+    path("api/v1/runs", runs.RunList.as_view()),
+    path("api/v3/runs/<str:run>", runs.RunDetail.as_view()),
+    path("api/v2/runs/<str:run>/cancel", runs.RunCancellation.as_view()),
+    path("api/v1/runs/<str:run>/cancel", runs.RunCancellationV1.as_view()),
+    path("api/v1/runs/<str:run>/replay", runs.RunReplay.as_view()),
+    path("api/v1/runs/<str:run>/reschedule", runs.RunSchedule.as_view()),
+    path("api/v1/runs/<str:run>/tags", runs.RunTags.as_view()),
+    path("api/v1/runs/<str:run>/metadata", runs.RunMetadata.as_view()),
+    path("api/v1/runs/<str:run>/result", runs.RunResult.as_view()),
+    path("api/v1/runs/<str:run>/events", runs.RunEvents.as_view()),
+    re_path(
+        r"^api/v1/runs/(?P<run>[^/]+)/packets/(?P<part>payload|output)$",
+        packets.RunPacket.as_view(),
+    ),
+    path("api/v1/idempotencyKeys/<str:key>/reset", runs.IdempotencyKeyReset.as_view()),
+    *log_routes,
+    # Large packets
+    path("api/v2/packets/<path:key>", packets.PacketUpload.as_view()),
+    path("api/v1/packets/<path:key>", packets.Packet.as_view()),
+    path("api/v1/blobs/<path:signature>", packets.Blob.as_view()),
+    # Versions are shipped
+    path("api/v1/deployments", deployments.DeploymentList.as_view()),
+    path("api/v1/deployments/current", deployments.CurrentDeployment.as_view()),
+    path("api/v1/deployments/<str:deployment>", deployments.DeploymentDetail.as_view()),
+    path("api/v1/deployments/<str:deployment>/archive", deployments.DeploymentArchive.as_view()),
+    path("api/v1/deployments/<str:deployment>/finalize", deployments.Finalization.as_view()),
+    path(
+        "api/v1/deployments/<str:deployment>/cancel", deployments.DeploymentCancellation.as_view()
+    ),
+    path("api/v1/deployments/<str:version>/promote", deployments.Promotion.as_view()),
+    path(f"{_PROJECT}/background-workers", deployments.WorkerList.as_view()),
+    # Environments of a project; those that name a thing come before those that name an environment
+    path(f"{_PROJECT}/runs", runs.ProjectRunList.as_view()),
+    path(f"{_PROJECT}/envvars", variables.RuntimeVariables.as_view()),
+    path(f"{_PROJECT}/envvars/<str:env>", variables.VariableList.as_view()),
+    path(f"{_PROJECT}/envvars/<str:env>/import", variables.VariableImport.as_view()),
+    path(f"{_PROJECT}/envvars/<str:env>/<str:name>", variables.VariableDetail.as_view()),
+    path(f"{_PROJECT}/<str:env>", environments.EnvironmentAccess.as_view()),
+    path(f"{_PROJECT}/<str:env>/pause", environments.EnvironmentPause.as_view()),
+    path(f"{_PROJECT}/<str:env>/resume", environments.EnvironmentResumption.as_view()),
+    path(f"{_PROJECT}/<str:env>/regenerate-api-key", environments.EnvironmentKey.as_view()),
+    path(f"{_PROJECT}/<str:env>/jwt", environments.EnvironmentToken.as_view()),
+    # Who is calling
+    path("api/v2/whoami", accounts.WhoAmI.as_view()),
+    path("api/v1/whoami", accounts.WhoAmIV1.as_view()),
+    path("api/v1/auth/jwt/claims", environments.TokenClaims.as_view()),
+    path("api/v1/auth/jwt", environments.PublicToken.as_view()),
+    path("api/v1/authorization-code", accounts.LoginCode.as_view()),
+    path("api/v1/token", accounts.LoginToken.as_view()),
+    # This API
+    path("api/schema", Schema.as_view()),
+    *otlp_routes,
+    *health_routes,
+    re_path(r"^api/", unknown.Unknown.as_view()),
+]

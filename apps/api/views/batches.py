@@ -1,0 +1,253 @@
+"""Batches: announced and then filled, or sent at once; and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import IO, Any, cast
+
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api.access import Public, accepts
+from apps.api.endpoint import Endpoint, read
+from apps.api.errors import BadRequest, UnsupportedContent, invalid_body
+from apps.api.headers import give_token
+from apps.api.parsers import lines, parse_json
+from apps.api.schema import errors
+from apps.api.serializers.runs import BatchResultsShape, result_of
+from apps.api.serializers.triggers import (
+    BatchItemBody,
+    BatchProgressShape,
+    BatchShape,
+    CreateBatchBody,
+    CreatedBatchShape,
+    TaskBatchBody,
+)
+from apps.api.trigger_requests import trigger_request
+from apps.core.errors import DomainError, Invalid
+from apps.core.ids import parse_public_id, public_id
+from apps.runs import queries as runs
+from apps.runs.limits import limits
+from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
+
+_CREATE = CreateBatchBody()
+_ITEM = BatchItemBody()
+_TASK_BATCH = TaskBatchBody()
+_READ_FOR = timedelta(hours=1)
+_ITEM_LIMIT = 2 * limits().payload_bytes + 1024 * 1024
+_AT_ONCE = 500
+
+
+class BatchList(Endpoint):
+    """Batches of an environment."""
+
+    @extend_schema(
+        operation_id="create_batch",
+        summary="Announce a batch, whose items follow",
+        request=CreateBatchBody,
+        responses={202: CreatedBatchShape, **errors(400, 401, 403, 422, 429)},
+        examples=[OpenApiExample("Two runs", value={"runCount": 2}, request_only=True)],
+    )
+    @accepts(public=Public("batchTrigger", ("tasks",)))
+    def post(self, request: Request) -> Response:
+        body = read(_CREATE, request.data)
+        self._require(body.get("taskIdentifiers", []))
+        created = create_batch(
+            self.scope,
+            run_count=body["runCount"],
+            parent_run_id=body.get("parentRunId"),
+            resume_parent=body.get("resumeParentOnCompletion", False),
+            idempotency_key=body.get("idempotencyKey") or request.headers.get("idempotency-key"),
+            now=self.now,
+        )
+        identifier = public_id("batch", created.batch_id)
+        answer = {
+            "id": identifier,
+            "runCount": body["runCount"],
+            "isCached": created.is_cached,
+            "idempotencyKey": body.get("idempotencyKey"),
+            "waitpointId": created.waitpoint_id and public_id("waitpoint", created.waitpoint_id),
+        }
+        kept = {name: value for name, value in answer.items() if value is not None}
+        response = Response(kept, status=202)
+        scopes = [f"read:batch:{identifier}", f"write:batch:{identifier}"]
+        give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=self.now)
+        return response
+
+    def _require(self, tasks: list[str]) -> None:
+        for task in tasks:
+            self.caller.require("batchTrigger", [("tasks", task)])
+
+
+class BatchItems(Endpoint):
+    """The items of an announced batch."""
+
+    @extend_schema(
+        operation_id="add_batch_items",
+        summary="Send the items of a batch, one JSON object per line",
+        request={"application/x-ndjson": BatchItemBody},
+        responses={200: BatchProgressShape, **errors(400, 401, 403, 404, 413, 415, 422)},
+    )
+    @accepts(public=Public("batchTrigger", ("tasks",)))
+    def post(self, request: Request, batch: str) -> Response:
+        _require_ndjson(request)
+        batch_id, now = parse_public_id("batch", batch), self.now
+        found = runs.get_batch(self.scope, batch_id)
+        items = self._items(cast(IO[bytes], request.stream), now, expected=found.run_count)
+        accepted = deduplicated = 0
+        progress = None
+        # In portions, so that a batch of any size is never in memory as a whole.
+        while portion := list(islice(items, _AT_ONCE)):
+            progress = add_batch_items(self.scope, batch_id=batch_id, items=portion, now=now)
+            accepted += progress.accepted
+            deduplicated += progress.deduplicated
+        if progress is None:
+            raise BadRequest("The body has no items")
+        return Response(
+            {
+                "id": batch,
+                "itemsAccepted": accepted,
+                "itemsDeduplicated": deduplicated,
+                "sealed": progress.sealed,
+                "enqueuedCount": progress.enqueued,
+                "expectedCount": progress.expected,
+            }
+        )
+
+    def _items(
+        self, stream: IO[bytes], now: datetime, *, expected: int
+    ) -> Iterator[BatchItemRequest]:
+        for number, line in lines(stream, _ITEM_LIMIT):
+            try:
+                body = read(_ITEM, parse_json(line))
+                if body["index"] >= expected:
+                    raise Invalid(f"index {body['index']} is not below the runCount {expected}")
+                yield self._item(body, now)
+            except exceptions.ValidationError as error:
+                problem = invalid_body(error.detail)
+                raise Invalid(f"Line {number}: {problem}", detail=problem.detail) from None
+            except DomainError as error:
+                error.message = f"Line {number}: {error.message}"
+                raise
+
+    def _item(self, body: Mapping[str, Any], now: datetime) -> BatchItemRequest:
+        self.caller.require("batchTrigger", [("tasks", body["task"])])
+        request = trigger_request(body["task"], body, now=now, headers=_no_keys(self.request))
+        return BatchItemRequest(index=body["index"], request=request)
+
+
+class TaskBatch(Endpoint):
+    """A batch that is sent in one request."""
+
+    body_limit = 64 * 1024 * 1024
+
+    @extend_schema(
+        operation_id="batch_trigger",
+        summary="Trigger a batch in one request",
+        request=TaskBatchBody,
+        responses={202: CreatedBatchShape, **errors(400, 401, 403, 413, 422, 429)},
+        examples=[
+            OpenApiExample(
+                "One run",
+                value={"items": [{"task": "resize", "payload": {"image": 1}}]},
+                request_only=True,
+            )
+        ],
+    )
+    @accepts(public=Public("batchTrigger", ("tasks",)))
+    def post(self, request: Request) -> Response:
+        body, now = read(_TASK_BATCH, request.data), self.now
+        for item in body["items"]:
+            self.caller.require("batchTrigger", [("tasks", item["task"])])
+        headers = _no_keys(request)
+        requests = [
+            BatchItemRequest(
+                index=index, request=trigger_request(item["task"], item, now=now, headers=headers)
+            )
+            for index, item in enumerate(body["items"])
+        ]
+        created = create_batch(
+            self.scope,
+            run_count=len(requests),
+            parent_run_id=body.get("parentRunId"),
+            resume_parent=body.get("resumeParentOnCompletion", False),
+            idempotency_key=request.headers.get("idempotency-key"),
+            now=now,
+        )
+        if not created.is_cached:
+            add_batch_items(self.scope, batch_id=created.batch_id, items=requests, now=now)
+        identifier = public_id("batch", created.batch_id)
+        answer = {"id": identifier, "runCount": len(requests), "isCached": created.is_cached}
+        if created.waitpoint_id:
+            answer["waitpointId"] = public_id("waitpoint", created.waitpoint_id)
+        response = Response(answer, status=202)
+        scopes = [f"read:batch:{identifier}"]
+        give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=now)
+        return response
+
+
+class BatchDetail(Endpoint):
+    """One batch."""
+
+    @extend_schema(
+        operation_id="retrieve_batch",
+        summary="Retrieve a batch",
+        responses={200: BatchShape, **errors(401, 403, 404)},
+    )
+    @accepts(public=Public("read", ("batch", "runs")))
+    def get(self, request: Request, batch: str) -> Response:
+        self.caller.require("read", [("batch", batch), ("runs", None)])
+        found = runs.get_batch(self.scope, parse_public_id("batch", batch))
+        members = runs.batch_runs(self.scope, found.id)
+        return Response(_shape(found, [public_id("run", run.id) for run in members]))
+
+
+class BatchResults(Endpoint):
+    """How the runs of a batch ended."""
+
+    @extend_schema(
+        operation_id="retrieve_batch_results",
+        summary="Retrieve how the finished runs of a batch ended",
+        responses={200: BatchResultsShape, **errors(401, 404)},
+    )
+    def get(self, request: Request, batch: str) -> Response:
+        found = runs.get_batch(self.scope, parse_public_id("batch", batch))
+        finished = [run for run in runs.batch_runs(self.scope, found.id) if run.finished_at]
+        return Response(
+            {
+                "id": batch,
+                "items": [result_of(run, public_id("run", run.id)) for run in finished],
+            }
+        )
+
+
+def _shape(batch: Any, members: list[str]) -> dict[str, Any]:
+    shaped: dict[str, Any] = BatchShape(
+        {
+            "id": batch.id,
+            "status": batch.status,
+            "idempotencyKey": batch.idempotency_key,
+            "createdAt": batch.created_at,
+            "updatedAt": batch.updated_at,
+            "runCount": batch.run_count,
+            "runs": members,
+            "processing": {"completedAt": batch.completed_at, "errors": []},
+        }
+    ).data
+    return shaped
+
+
+def _require_ndjson(request: Request) -> None:
+    kind = (request.content_type or "").partition(";")[0].strip().lower()
+    if kind not in ("application/x-ndjson", "application/ndjson"):
+        raise UnsupportedContent("The items of a batch are sent as application/x-ndjson")
+
+
+def _no_keys(request: Request) -> dict[str, str]:
+    """Headers that speak for each item: an idempotency key speaks for the batch as a whole."""
+    kept = ("traceparent", "x-trigger-source")
+    return {name: request.headers[name] for name in kept if name in request.headers}
