@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import unicodedata
 from datetime import datetime, timedelta
 
 TOKEN_PREFIX = "tr_pat_"  # noqa: S105 -- the public part; clients look for it
@@ -12,6 +13,13 @@ CODE_LIFETIME = timedelta(minutes=10)
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 TOKENS_PER_PERSON = 100
 NAME_LENGTH = 100
+
+
+def label(text: str) -> str:
+    """A name as it may be kept and shown: one line, without control characters."""
+    line = " ".join(text.split())
+    # Cc are controls, of which PostgreSQL refuses NUL; Cs are halves of a pair, which are no text.
+    return "".join(letter for letter in line if unicodedata.category(letter) not in ("Cc", "Cs"))
 
 
 def hint(secret: str, *, prefix: str) -> str:

@@ -24,7 +24,8 @@ class SealError(Exception):
 
 def digest(token: str) -> bytes:
     """SHA-256 of a high-entropy token, the only form in which it is looked up."""
-    return hashlib.sha256(token.encode()).digest()
+    # A JSON body may hold half of a surrogate pair: unknown like any other, not an error.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def new_token(prefix: str, *, length: int = 32) -> str:

@@ -8,8 +8,9 @@ from apps.accounts.models import User
 from apps.core.errors import NotFound
 from apps.environments.models import Environment
 from apps.environments.operations.life import ensure_development
+from apps.environments.policy import is_branch
 from apps.environments.scope import Scope
-from apps.environments.types import EnvironmentType
+from apps.environments.types import EnvironmentType, is_slug
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.queries import organization_scope
 from apps.projects.models import Project
@@ -41,13 +42,13 @@ def _environment(
 ) -> Environment:
     if env_slug == EnvironmentType.DEVELOPMENT.slug:
         return ensure_development(within, project_id=project.id, now=now)
-    found = Environment.objects.standard().filter(project=project, slug=env_slug).first()
-    if found is None:
-        raise NotFound("Environment not found")
-    return found
+    if not is_slug(env_slug):
+        raise NotFound("There is no such environment: use dev, staging, prod or preview")
+    return Environment.objects.standard().get(project=project, slug=env_slug)
 
 
 def _child(environment: Environment, branch: str) -> Environment:
+    branch = branch if is_branch(branch) else ""
     child = environment.branches.filter(branch=branch, archived_at=None).first()
     if child is None and environment.type == EnvironmentType.PREVIEW:
         raise NotFound(f"There is no active preview branch {branch!r}")

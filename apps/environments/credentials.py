@@ -21,6 +21,7 @@ from apps.accounts.errors import NotAuthenticated
 from apps.core.crypto import digest, unseal
 from apps.core.errors import NotFound
 from apps.environments.models import Environment, EnvironmentKey, EnvironmentKeyQuerySet
+from apps.environments.policy import is_branch
 from apps.environments.scope import Scope
 from apps.environments.types import EnvironmentType
 from apps.orgs.actors import Actor
@@ -28,6 +29,7 @@ from apps.orgs.models import Membership
 
 REMEMBERED = timedelta(seconds=2)
 _REMEMBERED_AT_MOST = 10_000
+_NO_BRANCH = "-"  # cannot be one, as no branch starts so
 _PREFIXES = tuple(kind.key_prefix for kind in EnvironmentType)
 
 Question = TypeVar("Question", bound=Hashable)
@@ -78,6 +80,8 @@ def resolve_key(secret: str, branch: str | None = None, *, now: datetime) -> Sco
     """
     if not secret.startswith(_PREFIXES):
         raise NotAuthenticated
+    if branch and not is_branch(branch):
+        branch = _NO_BRANCH
     question = (digest(secret), branch or None)
     return _scopes.recall(question, lambda: _find_scope(*question, now=now), now=now)
 

@@ -41,15 +41,25 @@ def check_variables(variables: Mapping[str, str]) -> None:
         raise VariablesInvalid(sentence[:2_000], detail=reasons)
 
 
+def is_branch(branch: str) -> bool:
+    """Whether a branch may have this name at all."""
+    odd = ".." in branch or branch.endswith(("/", ".", ".lock"))
+    return bool(_BRANCH.fullmatch(branch)) and len(branch) <= BRANCH_LENGTH and not odd
+
+
+def is_variable(name: str) -> bool:
+    """Whether a variable may have this name at all."""
+    return bool(_NAME.fullmatch(name)) and len(name) <= VARIABLE_NAME_LENGTH
+
+
 def clean_branch(branch: str) -> str:
     """A branch's name as it is kept: as git writes it, without refs/heads/; raises Invalid."""
     branch = branch.strip().removeprefix("refs/heads/")
-    if len(branch) > BRANCH_LENGTH:
+    if not is_branch(branch):
         raise Invalid(
-            f"A branch's name may have {BRANCH_LENGTH} characters", detail={"branch": ["too long"]}
+            f"A branch is named as git does, with at most {BRANCH_LENGTH} characters",
+            detail={"branch": ["malformed or too long"]},
         )
-    if not _BRANCH.fullmatch(branch) or ".." in branch or branch.endswith(("/", ".", ".lock")):
-        raise Invalid(f"{branch!r} is not a name of a git branch", detail={"branch": ["malformed"]})
     return branch
 
 

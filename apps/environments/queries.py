@@ -10,6 +10,7 @@ from django.db.models import Q
 from apps.core.crypto import unseal
 from apps.core.errors import NotFound
 from apps.environments.models import Environment, EnvironmentKey, Variable
+from apps.environments.policy import is_variable
 from apps.environments.scope import Scope
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.permissions import Permission, require
@@ -77,6 +78,8 @@ def list_variables(scope: Scope) -> list[VisibleVariable]:
 def get_variable(scope: Scope, name: str) -> VisibleVariable:
     """One of this environment's own variables; NotFound."""
     require(scope.actor, Permission.VARIABLES_READ)
+    if not is_variable(name):
+        raise NotFound("There is no such variable")
     variable = Variable.objects.filter(
         environment_id=scope.environment_id,
         environment__organization_id=scope.organization_id,

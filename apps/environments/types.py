@@ -22,6 +22,11 @@ class EnvironmentType(StrEnum):
         return _KEY_PREFIXES[self]
 
 
+def is_slug(text: str) -> bool:
+    """Whether paths spell some kind of environment so."""
+    return text in _SLUGS.values()
+
+
 _SLUGS = {
     EnvironmentType.PRODUCTION: "prod",
     EnvironmentType.STAGING: "staging",

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.text import slugify
 
+from apps.accounts.policy import label
 from apps.core.errors import Forbidden, Invalid
 from apps.orgs.actors import Actor
 from apps.orgs.roles import Role
@@ -15,12 +16,13 @@ from apps.orgs.roles import Role
 INVITE_PREFIX = "tr_invite_"
 INVITE_LIFETIME = timedelta(days=7)
 NAME_LENGTH = 100
+EMAIL_LENGTH = 254
 SLUG_LENGTH = 60
 
 
 def clean_name(name: str) -> str:
     """A name as it is kept; raises Invalid."""
-    name = " ".join(name.split())
+    name = label(name)
     if not name:
         raise Invalid("A name is needed", detail={"name": ["empty"]})
     if len(name) > NAME_LENGTH:
@@ -33,11 +35,12 @@ def clean_email(email: str) -> str:
     """An e-mail address as it is kept; raises Invalid."""
     email = email.strip().lower()
     try:
-        validate_email(email)
-    except ValidationError:
-        raise Invalid(
-            f"{email!r} is not an e-mail address", detail={"email": ["malformed"]}
-        ) from None
+        validate_email(email[: EMAIL_LENGTH + 1])
+        email.encode()
+    except (ValidationError, UnicodeEncodeError):
+        raise Invalid("This is not an e-mail address", detail={"email": ["malformed"]}) from None
+    if len(email) > EMAIL_LENGTH:
+        raise Invalid("The e-mail address is too long", detail={"email": ["too long"]})
     return email
 
 

@@ -23,6 +23,8 @@ def organization_scope(user: User, organization_id: UUID) -> OrganizationScope:
 
 def organization_scope_by_slug(user: User, slug: str) -> OrganizationScope:
     """A person inside the organization of this slug; NotFound when they are no member."""
+    if not slug.isascii() or "\0" in slug:
+        raise NotFound
     return _scope(Membership.objects.filter(organization__slug=slug), user)
 
 

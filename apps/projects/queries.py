@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from apps.accounts.models import User
 from apps.core.errors import NotFound
+from apps.core.ids import parse_public_id
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.permissions import Permission, require
-from apps.projects.models import Project
+from apps.projects.models import Project, ProjectQuerySet
 
 
 def get_project(scope: OrganizationScope, ref: str) -> Project:
     """The project of this ref; NotFound when it is another organization's or archived."""
     require(scope.actor, Permission.PROJECTS_READ)
-    project = Project.objects.within(scope).active().filter(ref=ref).first()
-    if project is None:
-        raise NotFound("Project not found")
-    return project
+    return _get(Project.objects.within(scope), ref)
 
 
 def list_projects(scope: OrganizationScope) -> list[Project]:
@@ -32,8 +30,12 @@ def list_projects_of(user: User) -> list[Project]:
 
 def find_project_of(user: User, ref: str) -> Project:
     """The project of this ref in any organization of a person; NotFound when not theirs."""
-    mine = Project.objects.active().filter(organization__memberships__user=user, ref=ref)
-    project = mine.select_related("organization").first()
+    return _get(Project.objects.filter(organization__memberships__user=user), ref)
+
+
+def _get(projects: ProjectQuerySet, ref: str) -> Project:
+    parse_public_id("proj", ref)  # so that no odd character reaches the database
+    project = projects.active().filter(ref=ref).select_related("organization").first()
     if project is None:
         raise NotFound("Project not found")
     return project

@@ -40,7 +40,7 @@ def create_code(*, now: datetime, client: str = "", challenge: str = "") -> Crea
     made = AuthorizationCode.objects.create(
         digest=digest(code),
         hint=policy.hint(code, prefix=""),
-        client=client[:200],
+        client=policy.label(client)[:200],
         challenge=challenge,
         created_at=now,
         expires_at=now + policy.CODE_LIFETIME,

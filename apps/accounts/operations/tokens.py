@@ -30,7 +30,7 @@ def create_token(
 ) -> CreatedToken:
     """Give a person a new token; raises Invalid."""
     User.objects.select_for_update().get(pk=user.pk)  # so that the limit holds
-    name = name.strip()[: policy.NAME_LENGTH]
+    name = policy.label(name)[: policy.NAME_LENGTH]
     if not name:
         raise Invalid("A token needs a name", detail={"name": ["empty"]})
     if expires_at is not None and expires_at <= now:

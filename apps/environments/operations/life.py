@@ -94,7 +94,8 @@ def archive_branch(scope: Scope, *, branch: str, now: datetime) -> Environment:
     """Put a branch away: it takes no more requests, its history stays; its name becomes free."""
     require(scope.actor, Permission.BRANCHES_WRITE)
     parent = _branchable(_locked(scope))
-    child = parent.branches.filter(archived_at=None, branch=branch).first()
+    found = parent.branches.filter(archived_at=None, branch=policy.clean_branch(branch))
+    child = found.first()
     if child is None:
         raise NotFound(f"There is no active branch {branch!r}")
     child.archived_at = now

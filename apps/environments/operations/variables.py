@@ -25,6 +25,7 @@ def create_variable(
 ) -> Variable:
     """Add a variable; raises AlreadyExists, VariablesInvalid."""
     _lock(scope)
+    policy.check_variables({name: value})
     if Variable.objects.filter(environment_id=scope.environment_id, name=name).exists():
         raise AlreadyExists(f"There is a variable {name} already: update it instead")
     return set_variable(scope, name=name, value=value, is_secret=is_secret, now=now)
@@ -71,6 +72,8 @@ def import_variables(
 def delete_variable(scope: Scope, *, name: str, now: datetime) -> None:
     """Remove a variable; raises NotFound."""
     _lock(scope)
+    if not policy.is_variable(name):
+        raise NotFound("There is no such variable")
     deleted, _ = Variable.objects.filter(environment_id=scope.environment_id, name=name).delete()
     if not deleted:
         raise NotFound(f"There is no variable {name}")

@@ -1,0 +1,62 @@
+"""The audit log: who did what, newest first, for those who may read it."""
+
+import pytest
+from django.db import IntegrityError
+
+from apps.core.errors import Forbidden
+from apps.orgs.audit import record
+from apps.orgs.models import AuditEntry
+from apps.orgs.queries import list_audit_entries
+from tests.factories import NOW, acme, alice, bob, charlie, globex, organization_as
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_entry_says_who_did_what_where():
+    tenant = acme()
+    record(
+        tenant.scope.organization,
+        action="queue.paused",
+        target=("queue", "emails"),
+        detail={"by": "hand"},
+        now=NOW,
+    )
+    entry = AuditEntry.objects.order_by("-id")[0]
+    assert entry.organization == tenant.organization
+    assert entry.environment_id == tenant.production.id
+    assert (entry.actor_kind, entry.actor_id) == ("key", tenant.scope.actor.id)
+    assert (entry.action, entry.target_type, entry.target_id) == ("queue.paused", "queue", "emails")
+    assert (entry.detail, entry.at) == ({"by": "hand"}, NOW)
+
+
+def test_the_log_is_read_by_pages_newest_first():
+    within = organization_as(acme(), alice())
+    for number in range(5):
+        record(within, action=f"test.{number}", target=("test", number), now=NOW)
+    first = list_audit_entries(within, limit=2)
+    assert [entry.action for entry in first] == ["test.4", "test.3"]
+    second = list_audit_entries(within, before=first[-1].id, limit=2)
+    assert [entry.action for entry in second] == ["test.2", "test.1"]
+
+
+def test_a_developer_does_not_read_the_log():
+    with pytest.raises(Forbidden):
+        list_audit_entries(organization_as(acme(), bob()))
+
+
+def test_charlie_reads_only_his_own_log():
+    acme()
+    his = list_audit_entries(organization_as(globex(), charlie()))
+    assert {entry.organization.name for entry in his} == {"Globex"}
+
+
+def test_an_actor_is_of_a_known_kind():
+    with pytest.raises(IntegrityError, match="audit_entry_actor_kind_is_known"):
+        AuditEntry.objects.create(
+            organization=acme().organization,
+            actor_kind="ghost",
+            action="x",
+            target_type="x",
+            target_id="x",
+            at=NOW,
+        )
