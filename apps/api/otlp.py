@@ -7,10 +7,9 @@ Requests are JSON or protobuf, gzip or plain, and are answered in kind: refusals
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from google.protobuf.json_format import MessageToJson
@@ -21,10 +20,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api.endpoint import Endpoint
+from apps.api.endpoint import Endpoint, JSONWhateverIsAsked
 from apps.api.errors import UnsupportedContent
 from apps.api.parsers import read_limited
 from apps.core.errors import TooLarge
@@ -44,29 +44,68 @@ _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 413: 8, 415: 3, 429: 8, 500: 13, 503:
 _UNKNOWN = 2
 
 
+class JSONMessages(BaseRenderer):
+    """Protobuf messages in their JSON form."""
+
+    media_type = _CONTENT_TYPES[Encoding.JSON]
+    charset = None
+
+    def render(
+        self,
+        data: Message,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return MessageToJson(data, indent=None).encode()
+
+
+class ProtobufMessages(BaseRenderer):
+    """Protobuf messages as they are."""
+
+    media_type = _CONTENT_TYPES[Encoding.PROTOBUF]
+    charset = None
+
+    def render(
+        self,
+        data: Message,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return data.SerializeToString()
+
+
+class InKind(JSONWhateverIsAsked):
+    """Answers in the encoding of the request."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        named = _content_type(request)
+        by_type = {renderer.media_type: renderer for renderer in renderers}
+        chosen = by_type.get(named) or by_type[JSONMessages.media_type]
+        return chosen, chosen.media_type
+
+
 @extend_schema(exclude=True)
 class _Intake(Endpoint):
+    renderer_classes = (JSONMessages, ProtobufMessages)
+    content_negotiation_class = InKind
     take: ClassVar[Callable[..., Taken]]
 
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> Response:
         taken = type(self).take(
-            self.scope, body=_body(request), encoding=_encoding(request), now=self.now
+            self.scope, encoding=_encoding(request), body=_body(request), now=self.now
         )
-        return _answer(request, self.success(taken), 200)
+        return Response(self.success(taken))
 
     def success(self, taken: Taken) -> Message:
         raise NotImplementedError
 
     def handle_exception(self, exc: Exception) -> Response:
         refusal = super().handle_exception(exc)
-        status = Status(
-            code=_CODES.get(refusal.status_code, _UNKNOWN), message=str(refusal.data["error"])
-        )
-        answer = _answer(self.request, status, refusal.status_code)
-        for name, value in refusal.items():
-            if name.lower() != "content-type":
-                answer[name] = value
-        return answer
+        code = _CODES.get(refusal.status_code, _UNKNOWN)
+        refusal.data = Status(code=code, message=str(refusal.data["error"]))
+        return refusal
 
 
 class Traces(_Intake):
@@ -104,9 +143,12 @@ class Metrics(_Intake):
         return answer
 
 
+def _content_type(request: Request) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def _encoding(request: Request) -> Encoding:
-    named = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if named not in _ENCODINGS:
+    if (named := _content_type(request)) not in _ENCODINGS:
         raise UnsupportedContent(f"Content-Type must be {' or '.join(_ENCODINGS)}")
     return _ENCODINGS[named]
 
@@ -135,17 +177,6 @@ def _inflate(raw: bytes, bound: int) -> bytes:
     if not stream.eof or stream.unused_data:
         raise MalformedExport("body: the gzip stream is cut off, or something follows it")
     return body
-
-
-def _answer(request: Any, message: Message, status: int) -> HttpResponse:
-    named = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    encoding = _ENCODINGS.get(named, Encoding.JSON)
-    content = (
-        message.SerializeToString()
-        if encoding is Encoding.PROTOBUF
-        else MessageToJson(message, indent=None).encode()
-    )
-    return HttpResponse(content, status=status, content_type=_CONTENT_TYPES[encoding])
 
 
 otlp_routes = [

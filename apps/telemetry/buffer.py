@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Write = Callable[[str, Sequence[Row]], None]
 
 _CHUNK_ROWS = 1_000
+_BATCHES = 4  # that the bounds hold at least
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
@@ -119,12 +120,19 @@ class Buffer:
             if self._is_closing:
                 return False
             self._changed.wait_for(self._is_due, self._limits.flush_milliseconds / 1000)
-            taken = 0
-            while self._chunks and taken < self._limits.batch_rows:
-                chunk = self._chunks.popleft()
-                self._writing.append(chunk)
-                taken += len(chunk.rows)
+            self._take_batch()
             return not self._is_closing
+
+    def _take_batch(self) -> None:
+        # A part of the bounds at most: what is being written cannot be shed, and while it hangs
+        # there must be room for what is newer.
+        rows = max(1, min(self._limits.batch_rows, self._limits.buffer_rows // _BATCHES))
+        size = max(1, self._limits.buffer_bytes // _BATCHES)
+        while self._chunks and rows > 0 and size > 0:
+            chunk = self._chunks.popleft()
+            self._writing.append(chunk)
+            rows -= len(chunk.rows)
+            size -= chunk.size
 
     def _is_due(self) -> bool:
         return self._is_closing or self._is_hurried or self._rows >= self._limits.batch_rows

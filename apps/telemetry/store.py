@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import clickhouse_connect
@@ -23,11 +22,12 @@ from apps.telemetry.errors import StoreDown, StoreRejected
 from apps.telemetry.limits import limits
 from apps.telemetry.rows import LogRow, Row, SpanRow
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SCHEMA = Path(__file__).resolve().parent / "schema"
 TABLES: dict[str, type[Row]] = {"spans": SpanRow, "logs": LogRow}
 
+_TROUBLE = (ClickHouseError, HTTPError, OSError)
 _CONNECT_SECONDS = 3
 _ANSWER_SECONDS = 10
 _PING_SECONDS = 1
@@ -63,35 +63,38 @@ class Store:
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         """Write rows; raises StoreDown when it may work later, StoreRejected when never."""
+        client = self._up(self._ready)
         names = TABLES[table]._fields
+        context = client.create_insert_context(
+            table,
+            column_names=names,
+            column_type_names=[_TYPES.get(name, "String") for name in names],
+            data=rows,
+        )
         try:
-            self._ready().insert(
-                table,
-                rows,
-                column_names=names,
-                column_type_names=[_TYPES.get(name, "String") for name in names],
-            )
-        except DataError as error:
-            raise StoreRejected(str(error)) from error
-        except (ClickHouseError, HTTPError, OSError) as error:
-            raise self._down(error) from error
-        except (TypeError, ValueError, OverflowError) as error:
-            raise StoreRejected(repr(error)) from error
+            client.insert(context=context)
+        except Exception as error:
+            # Rows are encoded while they are sent: what was wrong with one of them may arrive
+            # here as a connection that the server gave up.
+            if context.insert_exception is not None or isinstance(error, DataError):
+                raise StoreRejected(repr(context.insert_exception or error)) from error
+            if isinstance(error, _TROUBLE):
+                raise self._down(error) from error
+            raise
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Run the statement of `sql/<name>.sql`; raises StoreDown."""
-        try:
-            result = self._ready().query(sql.load("telemetry", name), parameters=dict(parameters))
-        except (ClickHouseError, HTTPError, OSError) as error:
-            raise self._down(error) from error
+        statement = sql.load("telemetry", name)
+        result = self._up(lambda: self._ready().query(statement, parameters=dict(parameters)))
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return what was applied; any number may do it at once."""
-        try:
-            return self._migrate(self._connected())
-        except (ClickHouseError, HTTPError, OSError) as error:
-            raise self._down(error) from error
+        return self._up(lambda: self._migrate(self._connected()))
+
+    def command(self, statement: str) -> str:
+        """Run a statement that answers one value, or none; raises StoreDown."""
+        return str(self._up(lambda: self._connected().command(statement)))
 
     def ping(self) -> None:
         """Ask whether the server is there, within a second; raises StoreDown."""
@@ -154,6 +157,12 @@ class Store:
                     f" toDateTime(received_at) + toIntervalDay({days:d})",
                     settings={"materialize_ttl_after_modify": 0},
                 )
+
+    def _up(self, use: Callable[[], T]) -> T:
+        try:
+            return use()
+        except _TROUBLE as error:
+            raise self._down(error) from error
 
     def _down(self, error: Exception) -> StoreDown:
         if isinstance(error, ClientError) and error.code in {_UNKNOWN_TABLE, _UNKNOWN_DATABASE}:
