@@ -22,7 +22,6 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self._lock: IO[str] | None = None
 
     @property
     def sockets(self) -> Path:
@@ -45,8 +44,8 @@ class Home:
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
 
-    def lock(self, name: str) -> None:
-        """Hold this home until the process ends; raises StoreError when another one does."""
+    def lock(self, name: str) -> IO[str]:
+        """Hold this home until the file is closed; raises StoreError when another one does."""
         handle = (self.path / f"{name}.lock").open("a+")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,12 +60,7 @@ class Home:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        self._lock = handle
-
-    def unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        return handle
 
 
 def server_account() -> tuple[int, int] | None:

@@ -90,6 +90,7 @@ class Postgres:
             stop_signal=signal.SIGINT,  # "fast": end the sessions, write everything, exit
             grace_seconds=30,
             prepare=self.prepare,
+            is_store=True,
             is_ready=self.is_ready,
             provision=self.provision,
         )

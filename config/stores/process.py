@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from config.stores.errors import StoreError
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _TAIL_BYTES = 16_384
+_LOG_BYTES = 10 * 1024 * 1024
 
 
 def nothing() -> None:
@@ -49,14 +51,19 @@ class Program:
     provision: Callable[[], None] = nothing
     diagnose: Callable[[str], str | None] = no_diagnosis
     inherited: tuple[int, ...] = ()  # open file descriptors that the program gets
+    after: tuple[str, ...] = ()  # names of those that must be ready before
+    runs_once: bool = False  # its end is its success
+    is_optional: bool = False  # nothing waits for it, and its first failure ends nothing
+    is_store: bool = False  # stopped after all that uses it; cannot be done without at start
 
 
 class Child:
     """One running instance of a program, the leader of its own process group."""
 
-    def __init__(self, program: Program, log: Path) -> None:
+    def __init__(self, program: Program, log: Path, extra: Mapping[str, str] | None = None) -> None:
         self.program = program
         self.log = log
+        self._environment = {**program.environment, **(extra or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -88,7 +95,7 @@ class Child:
         tie = [str(os.getpid()), str(int(program.stop_signal)), account]
         return subprocess.Popen(  # noqa: S603 -- our own programs
             [*launch, *tie, *program.command],
-            env={**os.environ, **program.environment},
+            env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -116,9 +123,12 @@ class Child:
         tail = self.tail()
         if diagnosis := self.program.diagnose(tail):
             return diagnosis
+        code = self.exit_code
+        if code is not None and code < 0:
+            return f"{self.program.name} was killed by {signal.Signals(-code).name}"
         latest = tail.strip().splitlines()[-1:] or ["it said nothing"]
-        ending = _ending(self.exit_code)
-        return f"{self.program.name} {ending}: {latest[0]} (its log is {self.log})"
+        ended = f"{self.program.name} ended with exit code {code}"
+        return f"{ended}: {latest[0].strip()} (its log is {self.log})"
 
     def tail(self) -> str:
         """The end of what this instance has logged."""
@@ -130,28 +140,42 @@ class Child:
         except OSError:
             return ""
 
+    def bound_log(self) -> None:
+        """Keep the log and one older part of it; the child goes on writing to the same file."""
+        try:
+            if self.log.stat().st_size < _LOG_BYTES:
+                return
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # it was opened to append, so it goes on from there
+        except OSError:
+            return  # a full disk must not end the supervision
+
+    def ask_to_stop(self) -> None:
+        """Send the signal of an orderly end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(self.program.stop_signal)
+
     def stop(self) -> None:
-        """Ask it to end, then kill what is left of its group."""
+        """Ask it to end, wait as long as it may take, then kill what is left of its group."""
+        self.ask_to_stop()
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait for the end that was asked for, then kill what is left of its group."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            self._process.send_signal(self.program.stop_signal)
-            try:
-                self._process.wait(self.program.grace_seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self.program.grace_seconds)
         self.kill()
 
     def kill(self) -> None:
         """Kill the whole group at once."""
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self.signal_group(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
 
-
-def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+    def signal_group(self, number: int) -> None:
+        """Send a signal to it and to what it started in its group; safe from any thread."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)

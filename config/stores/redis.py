@@ -47,6 +47,7 @@ class Redis:
             name="redis",
             command=tuple(command),
             prepare=self.prepare,
+            is_store=True,
             is_ready=self.is_ready,
         )
 

@@ -82,6 +82,7 @@ class ClickHouse:
             },
             grace_seconds=30,
             prepare=self.prepare,
+            is_store=True,
             is_ready=self.is_ready,
             diagnose=self.diagnose,
             inherited=(fd,),
