@@ -113,7 +113,7 @@ class Task(Generic[Payload, Result]):
     @property
     def file_path(self) -> str:
         """The file that defines it."""
-        return inspect.unwrap(self.function).__code__.co_filename
+        return str(inspect.unwrap(self.function).__code__.co_filename)
 
     @property
     def queue_name(self) -> str:
@@ -401,7 +401,7 @@ def _make(
     **settings: Unpack[Settings],
 ) -> Task[Any, Any]:
     check_signature(function)
-    name: str = id or getattr(function, "__name__", "")
+    name = str(id or getattr(function, "__name__", ""))
     if not name or len(name) > _MAX_ID:
         raise ValueError(f"a task's id is 1 to {_MAX_ID} characters, not {name!r}")
     _check(settings)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 from holdfast import packets
 from holdfast.client import HoldfastClient, SyncHoldfastClient
@@ -218,7 +218,7 @@ def _prepared(options: Options) -> TriggerOptions:
         scoped = key if isinstance(key, IdempotencyKey) else IdempotencyKey(key)
         prepared["idempotency_key"] = _hashed(scoped)
         prepared["idempotency_key_options"] = {"key": scoped.key, "scope": scoped.scope}
-    return TriggerOptions(**prepared)  # type: ignore[typeddict-item]
+    return cast(TriggerOptions, prepared)
 
 
 def _hashed(key: IdempotencyKey) -> str:

@@ -8,8 +8,9 @@ server resumes it, whatever is waited for in the meantime.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from holdfast.errors import RunCanceled
 from holdfast.protocol import WaitpointResult
@@ -17,8 +18,8 @@ from holdfast.protocol import WaitpointResult
 SETTLE_SECONDS = 0.003
 """How long a run is left alone after its latest wait began, before it is suspended."""
 
-Suspend = Callable[[list[str]], Awaitable[None]]
-Resume = Callable[[], Awaitable[None]]
+Suspend = Callable[[list[str]], Coroutine[Any, Any, None]]
+Resume = Callable[[], Coroutine[Any, Any, None]]
 
 
 class WaitBoard:

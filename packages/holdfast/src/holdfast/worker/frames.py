@@ -1,0 +1,93 @@
+"""Messages between the worker's own processes: a length and a JSON map, over a socket pair.
+
+JSON and not pickle, because the other side runs the customer's code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+Frame = dict[str, Any]
+
+_LENGTH = struct.Struct("!I")
+_HEADER = _LENGTH.size
+
+
+def pack(message: Frame) -> bytes:
+    """One message as bytes."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unpacker:
+    """Cuts a stream of bytes into messages."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes and return the messages that are complete now."""
+        buffer = self._buffer
+        buffer += data
+        messages, start = [], 0
+        while len(buffer) - start >= _HEADER:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            end = start + _HEADER + length
+            if len(buffer) < end:
+                break
+            messages.append(json.loads(buffer[start + _HEADER : end]))
+            start = end
+        if start:
+            del buffer[:start]
+        return messages
+
+
+class FrameProtocol(asyncio.Protocol):
+    """An asyncio protocol that speaks frames.
+
+    Args:
+        on_message: Called with each message.
+        on_lost: Called once when the other side is gone.
+    """
+
+    def __init__(self, on_message: Callable[[Frame], None], on_lost: Callable[[], None]) -> None:
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._unpacker = Unpacker()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over what is complete."""
+        for message in self._unpacker.feed(data):
+            self._on_message(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that the other side is gone."""
+        self._transport = None
+        self._on_lost()
+
+    def send(self, message: Frame) -> None:
+        """Send a message, or drop it when the other side is gone."""
+        if self._transport is not None:
+            self._transport.write(pack(message))
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much is still to be written."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,325 @@
+"""A task process: one run at a time, told and telling over its socket to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from holdfast import context as contexts
+from holdfast._http import Retry as HttpRetry
+from holdfast.api_errors import ApiError
+from holdfast.attempts import Attempt, AttemptResult
+from holdfast.client import HoldfastClient
+from holdfast.client.results import BatchHandle, RunHandle, RunResult
+from holdfast.client.triggers import BatchItem, TriggerOptions
+from holdfast.errors import HoldfastError, internal_error
+from holdfast.hooks import run_hooks_safely
+from holdfast.log import capture_output
+from holdfast.metadata import RunMetadata
+from holdfast.protocol import WaitpointResult
+from holdfast.runtime import RunState
+from holdfast.tasks import registry
+from holdfast.waits import WaitBoard
+from holdfast.worker import linux
+from holdfast.worker.frames import Frame, FrameProtocol
+
+PATIENCE_SECONDS = 900.0
+"""How long a call to the API is tried while the server is away."""
+
+_log = logging.getLogger("holdfast.worker")
+
+_FLUSH_SECONDS = 0.25
+_MAX_RECORDS = 5_000
+_MAX_BACKLOG_BYTES = 4 * 1024 * 1024
+_THREADS = 8
+_VICTIM_SCORE = 500
+_NICE = 5
+
+
+def run_task_process(channel: socket.socket) -> int:
+    """Be a task process until told to end, or until the worker is gone.
+
+    Args:
+        channel: This process's end of its socket pair.
+
+    Returns:
+        The exit status.
+    """
+    os.setsid()
+    linux.adopt_orphans()
+    linux.die_with_parent(signal.SIGKILL)
+    linux.prefer_as_victim(_VICTIM_SCORE)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)  # the worker's own beats come first
+    random.seed()
+    capture_output(passes_on=os.environ.get("HOLDFAST_ECHO") == "1")
+    try:
+        asyncio.run(TaskProcess(channel).run())
+    except SystemExit as error:  # out of a background task of the customer's
+        return error.code if isinstance(error.code, int) else 1
+    return 0
+
+
+class TaskProcess:
+    """The event loop's side of a task process."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._pid = os.getpid()
+        self._ended = asyncio.Event()
+        self._link = FrameProtocol(self._received, self._ended.set)
+        self._client: HoldfastClient | None = None
+        self._run: _Run | None = None
+        self._own_tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Work until the worker closes the socket."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="task"))
+        own = asyncio.current_task()
+        if own is not None:
+            self._own_tasks.add(own)
+        await loop.create_connection(lambda: self._link, sock=self._channel)
+        await self._ended.wait()
+        os._exit(0)  # threads of the customer's must not keep it
+
+    def send(self, message: Frame) -> None:
+        """Tell the worker something; a forked copy of this process says nothing."""
+        if os.getpid() != self._pid:
+            os._exit(0)
+        self._link.send(message)
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the worker reads too slowly for telemetry to be worth sending."""
+        return self._link.backlog_bytes > _MAX_BACKLOG_BYTES
+
+    @property
+    def client(self) -> HoldfastClient:
+        """The client of the API, which outlasts a restart of the server."""
+        if self._client is None:
+            patience = HttpRetry(
+                patience_seconds=PATIENCE_SECONDS, base_seconds=0.2, longest_seconds=10.0
+            )
+            self._client = HoldfastClient(retry=patience)
+        return self._client
+
+    def _received(self, message: Frame) -> None:
+        operation, run = message["op"], self._run
+        if operation == "run":
+            self._run = _Run(self, message)
+            self._run.task = asyncio.get_running_loop().create_task(self._execute(self._run))
+        elif operation == "exit":
+            self._ended.set()
+        elif run is None or run.id != message["run"]:
+            return  # it has ended in the meantime
+        elif operation == "resume":
+            run.resume([WaitpointResult(**result) for result in message["results"]])
+        elif operation == "cancel":
+            run.cancel(message.get("reason", ""))
+
+    async def _execute(self, run: _Run) -> None:
+        started = time.time_ns()
+        result = await run.execute()
+        await run.finish()
+        self._stop_strays(run)
+        self._run = None
+        self.send(_done(run.id, result, started))
+
+    def _stop_strays(self, run: _Run) -> None:
+        """End what the task has left running on the loop: its attempt is over."""
+        strays = asyncio.all_tasks() - self._own_tasks
+        if run.task is not None:
+            strays.discard(run.task)
+        for stray in strays:
+            stray.cancel()
+
+
+class _Run:
+    """The attempt that this process executes, and its runtime."""
+
+    def __init__(self, process: TaskProcess, order: Frame) -> None:
+        self.id: str = order["run"]
+        self.task: asyncio.Task[None] | None = None
+        self._process = process
+        self._order = order
+        self._loop = asyncio.get_running_loop()
+        self._board = WaitBoard(suspend=self._suspend, resume=self._resumed)
+        self._metadata = RunMetadata(order.get("metadata"), on_change=self._flush_soon)
+        self._records: list[Frame] = []
+        self._is_flushing = False
+        self._sending: set[asyncio.Task[None]] = set()
+        self._attempt: Attempt | None = None
+        self._canceled: str | None = None
+
+    async def execute(self) -> AttemptResult:
+        """Run the attempt to its end."""
+        order = self._order
+        task = registry.get(order["task"])
+        if task is None:
+            known = ", ".join(sorted(t.id for t in registry)) or "none"
+            message = f"This version has no task {order['task']!r}; it has: {known}"
+            return AttemptResult(
+                ending="failed", error=internal_error("COULD_NOT_FIND_TASK", message)
+            )
+        state = RunState(
+            context=contexts.from_wire(order["context"]),
+            runtime=self,
+            task=task,
+            metadata=self._metadata,
+            loop=self._loop,
+            traceparent=order.get("traceparent"),
+        )
+        self._attempt = Attempt(
+            state=state,
+            payload=order["payload"],
+            payload_type=order["payload_type"],
+            max_attempts=order["max_attempts"],
+            max_duration=order.get("max_duration"),
+            on_stop=self._board.cancel,
+        )
+        if self._canceled is not None:
+            self._attempt.stop("canceled", self._canceled)
+        return await self._attempt.run()
+
+    async def finish(self) -> None:
+        """Send everything that is still here."""
+        self._flush()
+        if self._sending:
+            await asyncio.wait(self._sending)
+
+    def cancel(self, reason: str) -> None:
+        """Ask the attempt to stop."""
+        self._canceled = reason
+        if self._attempt is not None:
+            self._attempt.stop("canceled", reason)
+
+    def resume(self, results: Sequence[WaitpointResult]) -> None:
+        """Go on with completed waitpoints."""
+        self._loop.create_task(self._board.resumed(results))
+
+    # -- what the SDK asks for (holdfast.runtime.Runtime) --------------------------------------
+
+    async def trigger(self, task: str, payload: Any, options: TriggerOptions) -> RunHandle:
+        """Start a run over HTTP."""
+        with self._board.busy():
+            return await self._process.client.trigger(task, payload, **options)
+
+    async def batch_trigger(
+        self, items: Sequence[BatchItem], options: TriggerOptions
+    ) -> BatchHandle:
+        """Start many runs over HTTP."""
+        with self._board.busy():
+            return await self._process.client.batch_trigger(items, **options)
+
+    async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
+        """Suspend until the child has ended."""
+        return await self._board.wait(_waitpoint(handle))
+
+    async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
+        """Suspend until the batch has ended, then read its results."""
+        await self._board.wait(_waitpoint(handle))
+        with self._board.busy():
+            return await self._process.client.batches.results(handle.id)
+
+    async def change_metadata(self, target: str, operations: list[Frame]) -> None:
+        """Send operations: the run's own through the worker, others over HTTP."""
+        if target == "self":
+            self._process.send({"op": "metadata", "run": self.id, "operations": operations})
+            return
+        parameter = f"{target}_operations"
+        with self._board.busy():
+            await self._process.client.runs.change_metadata(self.id, **{parameter: operations})
+
+    async def add_tags(self, tags: list[str]) -> None:
+        """Add tags over HTTP."""
+        with self._board.busy():
+            await self._process.client.runs.add_tags(self.id, tags)
+
+    def emit(self, record: Frame) -> None:
+        """Keep a record for the next flush."""
+        if len(self._records) < _MAX_RECORDS:
+            self._records.append(record)
+            self._flush_soon()
+
+    # -- waiting and flushing ------------------------------------------------------------------
+
+    async def _suspend(self, waitpoints: list[str]) -> None:
+        attempt = self._attempt
+        if attempt is None:
+            return
+        state = attempt.state
+        await run_hooks_safely(state.task.hooks, "on_wait", ctx=state.context)
+        self._flush()
+        attempt.suspended()
+        self._process.send(
+            {
+                "op": "wait",
+                "run": self.id,
+                "waitpoints": waitpoints,
+                "executed_ms": round(attempt.watch.elapsed * 1000),
+            }
+        )
+
+    async def _resumed(self) -> None:
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.resumed()
+            state = attempt.state
+            await run_hooks_safely(state.task.hooks, "on_resume", ctx=state.context)
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, _FLUSH_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        operations = self._metadata.take("self")
+        if operations:
+            self._process.send({"op": "metadata", "run": self.id, "operations": operations})
+        records, self._records = self._records, []
+        if records and not self._process.is_congested:
+            self._process.send({"op": "telemetry", "run": self.id, "records": records})
+        for target in list(self._metadata.pending):
+            sending = self._loop.create_task(self._send_to(target, self._metadata.take(target)))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+
+    async def _send_to(self, target: str, operations: list[Frame]) -> None:
+        """Change an ancestor's metadata; the run's own result is worth more than a failure here."""
+        try:
+            await self.change_metadata(target, operations)
+        except ApiError as error:
+            _log.warning("metadata of the %s was not changed: %s", target, error)
+
+
+def _waitpoint(handle: RunHandle | BatchHandle) -> str:
+    if handle.waitpoint_id is None:
+        raise HoldfastError(f"the server gave no waitpoint for {handle.id}; is it a Holdfast server?")
+    return handle.waitpoint_id
+
+
+def _done(run: str, result: AttemptResult, started: int) -> Frame:
+    return {
+        "op": "done",
+        "run": run,
+        "ending": result.ending,
+        "output": result.output,
+        "output_type": result.output_type,
+        "error": result.error,
+        "retry_delay_ms": None if result.retry_delay is None else round(result.retry_delay * 1000),
+        "executed_ms": round(result.executed * 1000),
+        "exit": result.must_exit,
+        "start": started,
+        "end": time.time_ns(),
+    }

@@ -1,0 +1,634 @@
+"""The worker: holds runs, gives them to task processes, and answers for them to the coordinator.
+
+The rule it keeps: a run that was accepted is answered for until the server has settled it, over
+any number of connections; and what may have been given to somebody else is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast import protocol
+from holdfast.machines import get_machine
+from holdfast.manifest import sdk_version
+from holdfast.protocol import (
+    Beat,
+    Cancel,
+    Capacity,
+    Completed,
+    Drain,
+    Execute,
+    Failed,
+    Held,
+    Hello,
+    Message,
+    MetadataChanged,
+    Resume,
+    Settled,
+    Stale,
+    Started,
+    Suspended,
+    Welcome,
+)
+from holdfast.worker import endings, limits, linux
+from holdfast.worker.connection import Connection, Handlers
+from holdfast.worker.endings import Verdict
+from holdfast.worker.frames import Frame
+from holdfast.worker.pool import Pool, TaskProcess
+
+_log = logging.getLogger("holdfast.worker")
+
+_LATE_SECONDS = 1.0
+"""How long a run may go on after it was told that its time is up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker is set up.
+
+    Attributes:
+        root: The project's folder, with its ``holdfast.toml``.
+        api_url: The server's address.
+        secret_key: The environment's secret key.
+        version: The number of the version that this code is.
+        capacity: How many runs execute at once.
+        pool: The pool that the worker belongs to.
+        machine: The machine preset that it runs on, when it is for one preset only.
+        instance: The provider's name for it.
+        labels: Free labels.
+        drain_seconds: How long a drain may take before what still runs is stopped; None: for ever.
+        echo: Whether what runs print also appears here.
+        on_event: Told what happens, for people.
+    """
+
+    root: Path
+    api_url: str
+    secret_key: str = field(repr=False)
+    version: str
+    capacity: int = field(default_factory=lambda: os.cpu_count() or 1)
+    pool: str = ""
+    machine: str = ""
+    instance: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    drain_seconds: float | None = None
+    echo: bool = False
+    on_event: Callable[[WorkerEvent], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEvent:
+    """Something that people may want to see.
+
+    Attributes:
+        kind: ``connected``, ``disconnected``, ``ready``, ``started``, ``waiting``, ``resumed``,
+            ``completed``, ``failed``, ``draining``, ``stopped``.
+        run: The run it is about.
+        task: The run's task.
+        attempt: The number of the attempt.
+        detail: An error, or why.
+        seconds: Execution time of an attempt that has ended.
+        will_retry: Whether a failed attempt is followed by another.
+    """
+
+    kind: str
+    run: str = ""
+    task: str = ""
+    attempt: int = 0
+    detail: str = ""
+    seconds: float = 0.0
+    will_retry: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Run:
+    """A run that this worker holds."""
+
+    order: Execute
+    generation: int
+    attempt: int
+    process: TaskProcess | None = None
+    started_at: float = 0.0
+    is_started: bool = False
+    suspended: Suspended | None = None
+    result: Completed | Failed | None = None
+    verdict: Verdict | None = None
+    cancel: Cancel | None = None
+    timer: asyncio.TimerHandle | None = None
+    deadline: asyncio.TimerHandle | None = None
+    executed_before: float = 0.0
+    memory_kills: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.order.run
+
+    def disarm(self) -> None:
+        for handle in (self.timer, self.deadline):
+            if handle is not None:
+                handle.cancel()
+        self.timer = self.deadline = None
+
+
+class Worker:
+    """A worker, from its first connection to its end.
+
+    Args:
+        options: How it is set up.
+    """
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._session = str(uuid.uuid4())
+        self._runs: dict[str, _Run] = {}
+        self._backlog: list[_Run] = []
+        self._pool: Pool | None = None
+        self._is_ready = False
+        self._lease_seconds = 0.0
+        self._is_draining = False
+        self._over = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._connection = Connection(
+            api_url=options.api_url,
+            secret_key=options.secret_key,
+            handlers=Handlers(
+                hello=self._hello,
+                welcomed=self._welcomed,
+                received=self._received,
+                lost=self._disconnected,
+                beat=lambda: Beat(holding=self._holding()),
+            ),
+        )
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until drained or stopped.
+
+        Raises:
+            ConnectionRefused: The server refused this worker for good.
+            ProjectFailed: The customer's code could not be imported.
+        """
+        self._spawn(self._keep_connected())
+        self._spawn(self._watch())
+        await self._over.wait()
+        await self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self) -> None:
+        """Take nothing new, finish what is held, then end."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        self._tell("draining", detail=f"{len(self._runs)} runs to finish")
+        self._connection.send(Capacity(slots=0))
+        if self._options.drain_seconds is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._options.drain_seconds, self.stop)
+        self._end_if_drained()
+
+    def stop(self) -> None:
+        """Stop what runs and end; the server is told, so that it can retry at once."""
+        for run in list(self._runs.values()):
+            if run.result is None:
+                self._conclude(run, endings.worker_stopped())
+        self._over.set()
+
+    async def _end(self) -> None:
+        await self._connection.close()
+        if self._pool is not None:
+            await self._pool.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tell("stopped")
+
+    async def _keep_connected(self) -> None:
+        await self._connection.run()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+            self._over.set()
+
+    def _end_if_drained(self) -> None:
+        if self._is_draining and not self._runs:
+            self._over.set()
+
+    # -- connection ----------------------------------------------------------------------------
+
+    def _hello(self) -> Hello:
+        options = self._options
+        return Hello(
+            protocol=protocol.PROTOCOL_VERSION,
+            session=self._session,
+            sdk=f"python/{sdk_version()}",
+            version=options.version,
+            capacity=self._slots,
+            pool=options.pool,
+            machine=options.machine,
+            instance=options.instance,
+            labels=options.labels,
+            holding=self._holding(),
+        )
+
+    @property
+    def _slots(self) -> int:
+        return self._options.capacity if self._is_ready and not self._is_draining else 0
+
+    def _holding(self) -> list[Held]:
+        return [Held(run=run.id, generation=run.generation) for run in self._runs.values()]
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self._lease_seconds = welcome.lease_seconds
+        self._tell("connected", detail=welcome.server)
+        for lost in welcome.lost:
+            if lost in self._runs:
+                self._forget(self._runs[lost], kill=True)
+        if self._pool is None:
+            self._pool = Pool(
+                root=self._options.root,
+                variables=self._variables(welcome),
+                on_message=self._heard,
+                on_ended=self._process_ended,
+            )
+            self._spawn(self._start_pool(self._pool))
+        for run in self._runs.values():
+            self._say_again(run)
+
+    def _variables(self, welcome: Welcome) -> dict[str, str]:
+        own = {
+            "HOLDFAST_API_URL": self._options.api_url,
+            "HOLDFAST_SECRET_KEY": self._options.secret_key,
+            "HOLDFAST_ECHO": "1" if self._options.echo else "0",
+        }
+        return {**welcome.variables, **own}
+
+    async def _start_pool(self, pool: Pool) -> None:
+        await pool.start()
+        self._is_ready = True
+        pool.warm(min(self._options.capacity, os.cpu_count() or 1))
+        self._connection.send(Capacity(slots=self._slots))
+        self._tell("ready", detail=f"{len(pool.tasks)} tasks")
+        self._dispatch()
+
+    def _say_again(self, run: _Run) -> None:
+        """Repeat what the server may not have heard on the connection before."""
+        if run.is_started:
+            self._connection.send(self._started(run))
+        if run.result is not None:
+            self._connection.send(run.result)
+        elif run.suspended is not None:
+            self._connection.send(run.suspended)
+
+    def _disconnected(self, reason: str) -> None:
+        self._tell("disconnected", detail=reason)
+
+    # -- what the coordinator says -------------------------------------------------------------
+
+    def _received(self, message: Message) -> None:
+        if isinstance(message, Execute):
+            self._accept(message)
+        elif isinstance(message, Settled):
+            self._settled(message)
+        elif isinstance(message, Resume):
+            self._resume(message)
+        elif isinstance(message, Cancel):
+            self._cancel(message)
+        elif isinstance(message, Stale):
+            run = self._held(message.run, message.generation)
+            if run is not None:
+                self._forget(run, kill=True)
+        elif isinstance(message, Drain):
+            self.drain()
+        elif isinstance(message, protocol.Malformed):
+            _log.error("the coordinator did not understand a message: %s", message.detail)
+
+    def _held(self, run: str, generation: int) -> _Run | None:
+        held = self._runs.get(run)
+        return held if held is not None and held.generation == generation else None
+
+    def _accept(self, order: Execute) -> None:
+        known = self._runs.get(order.run)
+        if known is not None:
+            if known.generation >= order.generation:
+                return  # said twice
+            self._forget(known, kill=True)
+        run = _Run(order=order, generation=order.generation, attempt=order.attempt)
+        self._runs[run.id] = run
+        self._backlog.append(run)
+        self._dispatch()
+
+    def _settled(self, message: Settled) -> None:
+        run = self._held(message.run, message.generation)
+        if run is None or message.outcome == "waiting":
+            return
+        if message.outcome == "retry_here" and run.result is not None:
+            self._retry_here(run, message)
+        else:
+            self._forget(run, kill=run.result is None)
+
+    def _retry_here(self, run: _Run, message: Settled) -> None:
+        run.result = run.suspended = run.verdict = None
+        run.is_started, run.executed_before = False, 0.0
+        run.attempt = message.attempt or run.attempt + 1
+        loop = asyncio.get_running_loop()
+        run.timer = loop.call_later(message.delay_ms / 1000, self._queue, run)
+
+    def _queue(self, run: _Run) -> None:
+        run.timer = None
+        self._backlog.append(run)
+        self._dispatch()
+
+    def _resume(self, message: Resume) -> None:
+        run = self._runs.get(message.run)
+        if run is None or run.generation >= message.generation:
+            return
+        run.generation = message.generation
+        run.suspended = None
+        if run.process is None:
+            return
+        run.process.send(
+            {
+                "op": "resume",
+                "run": run.id,
+                "results": [
+                    {
+                        "id": result.id,
+                        "ok": result.ok,
+                        "run": result.run,
+                        "output": result.output,
+                        "output_type": result.output_type,
+                        "error": result.error,
+                    }
+                    for result in message.results
+                ],
+            }
+        )
+        self._arm_deadline(run)
+        self._tell("resumed", run)
+        if run.result is not None:  # it ended while it was suspended
+            run.result = _with_generation(run.result, run.generation)
+            self._connection.send(run.result)
+
+    def _cancel(self, message: Cancel) -> None:
+        run = self._held(message.run, message.generation)
+        if run is None or run.result is not None or run.cancel is not None:
+            return
+        run.cancel = message
+        if run.process is None:
+            self._conclude(run, endings.canceled(message.reason))
+            return
+        run.process.send({"op": "cancel", "run": run.id, "reason": message.reason})
+        loop = asyncio.get_running_loop()
+        verdict = endings.canceled(message.reason, grace=message.grace_seconds)
+        run.timer = loop.call_later(message.grace_seconds, self._kill, run, verdict)
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        pool = self._pool
+        if pool is None or not self._is_ready:
+            return
+        while self._backlog:
+            run = self._backlog.pop(0)
+            if self._runs.get(run.id) is run and run.result is None:
+                self._start(run, pool)
+
+    def _start(self, run: _Run, pool: Pool) -> None:
+        order, task = run.order, pool.tasks.get(run.order.task, {})
+        process = pool.take(fresh=task.get("isolation") == "run")
+        process.busy_with, process.runs = run.id, process.runs + 1
+        run.process, run.started_at, run.is_started = process, time.monotonic(), True
+        run.memory_kills = linux.out_of_memory_kills()
+        self._connection.send(self._started(run))
+        process.send(
+            {
+                "op": "run",
+                "run": run.id,
+                "task": order.task,
+                "payload": order.payload,
+                "payload_type": order.payload_type,
+                "context": _context(run),
+                "max_attempts": order.max_attempts,
+                "max_duration": order.max_duration_seconds,
+                "metadata": order.metadata,
+                "traceparent": order.traceparent,
+            }
+        )
+        self._arm_deadline(run)
+        self._tell("started", run)
+
+    def _started(self, run: _Run) -> Started:
+        warm = run.process is not None and run.process.runs > 1
+        return Started(run=run.id, generation=run.generation, attempt=run.attempt, warm=warm)
+
+    def _arm_deadline(self, run: _Run) -> None:
+        """Kill it some time after its own timer should have ended it."""
+        limit = run.order.max_duration_seconds
+        if limit is None or run.result is not None:
+            return
+        left = max(0.0, limit - run.executed_before) + _LATE_SECONDS
+        loop = asyncio.get_running_loop()
+        run.deadline = loop.call_later(left, self._kill, run, endings.over_time(limit))
+
+    def _heard(self, process: TaskProcess, message: Frame) -> None:
+        run = self._runs.get(message["run"])
+        is_current = run is not None and run.process is process
+        operation = message["op"]
+        if operation == "done":
+            self._free(process, message)
+            if run is not None and is_current:
+                self._done(run, message)
+        elif run is None or not is_current:
+            return
+        elif operation == "wait":
+            self._suspend(run, message)
+        elif operation == "metadata":
+            self._connection.send(
+                MetadataChanged(
+                    run=run.id, generation=run.generation, operations=message["operations"]
+                )
+            )
+
+    def _free(self, process: TaskProcess, message: Frame) -> None:
+        pool = self._pool
+        if pool is None:
+            return
+        run = self._runs.get(message["run"])
+        task = pool.tasks.get(run.order.task, {}) if run is not None else {}
+        pool.give_back(process, used_up=message["exit"] or task.get("isolation") == "run")
+        pool.trim(self._options.capacity)
+
+    def _suspend(self, run: _Run, message: Frame) -> None:
+        run.suspended = Suspended(
+            run=run.id,
+            generation=run.generation,
+            waitpoints=message["waitpoints"],
+            executed_ms=message["executed_ms"],
+        )
+        run.executed_before = message["executed_ms"] / 1000
+        if run.deadline is not None:
+            run.deadline.cancel()
+            run.deadline = None
+        self._connection.send(run.suspended)
+        self._tell("waiting", run)
+
+    def _done(self, run: _Run, message: Frame) -> None:
+        run.disarm()
+        run.process = None
+        if run.verdict is not None:  # it ended in the very moment in which it was to be killed
+            self._conclude(run, run.verdict)
+            return
+        common = {
+            "run": run.id,
+            "generation": run.generation,
+            "attempt": run.attempt,
+            "executed_ms": message["executed_ms"],
+        }
+        if message["ending"] == "completed":
+            run.result = Completed(
+                output=message["output"], output_type=message["output_type"], **common
+            )
+            self._tell("completed", run, seconds=message["executed_ms"] / 1000)
+        else:
+            run.result = Failed(
+                outcome=message["ending"],
+                error=message["error"],
+                retry_delay_ms=message["retry_delay_ms"],
+                **common,
+            )
+            self._tell_failed(run, run.result)
+        self._connection.send(run.result)
+
+    def _process_ended(self, process: TaskProcess) -> None:
+        run = self._runs.get(process.busy_with or "")
+        if run is None or run.process is not process:
+            return
+        run.process = None
+        verdict = run.verdict
+        if verdict is None and run.cancel is not None:
+            verdict = endings.canceled(run.cancel.reason)
+        if verdict is None:
+            kills = linux.out_of_memory_kills() - run.memory_kills
+            verdict = endings.process_ended(process.status or 0, memory_kills=kills)
+        self._conclude(run, verdict)
+
+    def _kill(self, run: _Run, verdict: Verdict) -> None:
+        """Kill a run's process; the verdict is told when it is really gone."""
+        if run.process is not None and run.verdict is None:
+            run.verdict = verdict
+            run.process.kill()
+
+    def _conclude(self, run: _Run, verdict: Verdict) -> None:
+        """Report a run that its own process will not report."""
+        executed = time.monotonic() - run.started_at if run.is_started else 0.0
+        run.disarm()
+        if run.process is not None:
+            run.process.kill()
+            run.process = None
+        policy = self._pool.tasks.get(run.order.task, {}) if self._pool is not None else {}
+        run.result = Failed(
+            run=run.id,
+            generation=run.generation,
+            attempt=run.attempt,
+            outcome=verdict.outcome,
+            error=verdict.error,
+            retry_delay_ms=endings.retry_delay_ms(
+                verdict,
+                policy=policy.get("retry", {}),
+                attempt=run.attempt,
+                max_attempts=run.order.max_attempts,
+            ),
+            executed_ms=round(executed * 1000),
+        )
+        self._tell_failed(run, run.result)
+        self._connection.send(run.result)
+
+    def _forget(self, run: _Run, *, kill: bool) -> None:
+        """The run is not this worker's any more."""
+        run.disarm()
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
+        if kill and run.process is not None:
+            run.process.kill()
+        run.process = None
+        self._end_if_drained()
+
+    # -- watching ------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Look at leases and limits until the end."""
+        while True:
+            await asyncio.sleep(limits.INTERVAL_SECONDS)
+            self._fence()
+            now = time.monotonic()
+            for run in list(self._runs.values()):
+                if run.process is None or now - run.started_at < limits.INTERVAL_SECONDS:
+                    continue
+                verdict = self._over_limit(run)
+                if verdict is not None:
+                    self._kill(run, verdict)
+
+    def _over_limit(self, run: _Run) -> Verdict | None:
+        process = run.process
+        if process is None or process.pid is None or process.status is not None:
+            return None
+        return limits.exceeded(process.pid, get_machine(run.order.machine))
+
+    def _fence(self) -> None:
+        """Stop what may run elsewhere by now: no contact for the length of a lease."""
+        silence = time.monotonic() - self._connection.contact
+        if not self._lease_seconds or silence <= self._lease_seconds:
+            return
+        for run in list(self._runs.values()):
+            if run.result is None:
+                _log.warning("no contact for %.0f s: stopping %s", silence, run.id)
+                self._forget(run, kill=True)
+
+    # -- people --------------------------------------------------------------------------------
+
+    def _tell_failed(self, run: _Run, result: Failed) -> None:
+        self._tell(
+            "failed",
+            run,
+            detail=f"{result.outcome}: {result.error.get('message', '')}",
+            seconds=result.executed_ms / 1000,
+            will_retry=result.retry_delay_ms is not None,
+        )
+
+    def _tell(self, kind: str, run: _Run | None = None, **fields: Any) -> None:
+        if self._options.on_event is None:
+            return
+        about = (
+            {} if run is None else {"run": run.id, "task": run.order.task, "attempt": run.attempt}
+        )
+        self._options.on_event(WorkerEvent(kind=kind, **about, **fields))
+
+
+def _context(run: _Run) -> dict[str, Any]:
+    """The context of the attempt that starts now; a retry here is not in the server's order."""
+    context = run.order.context
+    attempt = {**(context.get("attempt") or {}), "number": run.attempt}
+    return {**context, "attempt": attempt}
+
+
+def _with_generation(result: Completed | Failed, generation: int) -> Completed | Failed:
+    import dataclasses
+
+    return dataclasses.replace(result, generation=generation)

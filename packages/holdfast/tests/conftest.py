@@ -1,0 +1,60 @@
+"""Fixtures of the SDK's and the worker's own tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.hooks import global_hooks
+from holdfast.tasks import registry
+from holdfast.worker import Worker, WorkerOptions
+from packages.holdfast.tests.fake_coordinator import FakeCoordinator
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@pytest.fixture(autouse=True)
+def empty_registry() -> Iterator[None]:
+    """Every test defines its own tasks and hooks."""
+    registry.clear()
+    global_hooks.clear()
+    yield
+    registry.clear()
+    global_hooks.clear()
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    async with FakeCoordinator() as fake:
+        yield fake
+
+
+@contextlib.asynccontextmanager
+async def working(fake: FakeCoordinator, **options: Any) -> AsyncIterator[Worker]:
+    """A worker for the sample project, ready to take runs."""
+    defaults = {
+        "root": SAMPLE,
+        "api_url": fake.url,
+        "secret_key": "tr_dev_secret",
+        "version": "20261124.1",
+        "capacity": 2,
+    }
+    worker = Worker(WorkerOptions(**{**defaults, **options}))
+    running = asyncio.create_task(worker.run())
+    try:
+        await fake.ready()
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def worker(coordinator: FakeCoordinator) -> AsyncIterator[Worker]:
+    async with working(coordinator) as running:
+        yield running

@@ -1,0 +1,171 @@
+"""Tasks that the worker's tests run: good ones, and one for each way to go wrong."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import subprocess
+import sys
+import time
+
+import pydantic
+
+from holdfast import Abort, Retry, ctx, item, logger, metadata, task, trigger_and_wait
+from holdfast.triggering import batch_trigger_and_wait
+
+QUICK = Retry(attempts=3, min_delay=0.01, max_delay=0.02)
+
+
+class Order(pydantic.BaseModel):
+    id: int
+    items: list[str] = []
+
+
+@task
+async def noop() -> None:
+    pass
+
+
+@task
+async def echo(value: object) -> object:
+    return value
+
+
+@task
+def shout(word: str) -> dict[str, object]:
+    return {"word": word.upper(), "run": ctx.run.id, "attempt": ctx.attempt.number}
+
+
+@task
+async def typed(order: Order) -> int:
+    return len(order.items)
+
+
+@task(retry=QUICK)
+async def fails_twice() -> int:
+    if ctx.attempt.number < 3:
+        raise ValueError(f"attempt {ctx.attempt.number}")
+    return ctx.attempt.number
+
+
+@task
+async def aborts() -> None:
+    raise Abort("no use")
+
+
+@task
+async def who() -> int:
+    return os.getpid()
+
+
+@task(isolation="run")
+async def who_alone() -> int:
+    return os.getpid()
+
+
+@task
+async def talks() -> None:
+    print("printed")
+    logging.getLogger("mine").warning("logged %s", 1)
+    logger.info("said", order=7)
+    with logger.span("step", n=1):
+        logger.info("inside")
+    metadata.set("progress", 1)
+    metadata.increment("progress")
+
+
+@task
+async def parent(words: list[str]) -> list[str]:
+    return await asyncio.gather(*(trigger_and_wait("echo", word) for word in words))
+
+
+@task
+def plain_parent(word: str) -> str:
+    return echo.trigger_and_wait_sync(word)
+
+
+@task
+async def batch_parent(words: list[str]) -> list[str]:
+    return await batch_trigger_and_wait([item("echo", word) for word in words])
+
+
+@task
+async def sleeps(seconds: float) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        logger.info("cleaning up")
+        raise
+    return "slept"
+
+
+@task
+def waits_for_cancel() -> str:
+    ctx.canceled.wait(30)
+    return "stopped"
+
+
+@task
+async def ignores_cancel() -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            continue
+
+
+@task
+async def spins() -> None:
+    while True:
+        pass
+
+
+@task(retry=QUICK)
+async def exits(status: int) -> None:
+    sys.exit(status)
+
+
+@task(retry=QUICK)
+async def exits_hard(status: int) -> None:
+    os._exit(status)
+
+
+@task(retry=1)
+async def segfaults() -> None:
+    ctypes.string_at(0)
+
+
+@task(retry=1)
+async def eats_memory() -> int:
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1024) * 1024 * 16))
+        await asyncio.sleep(0.005)
+
+
+@task(retry=1)
+async def fork_bomb() -> None:
+    while True:
+        if os.fork() == 0:
+            while True:
+                try:
+                    if os.fork() == 0:
+                        continue
+                except OSError:
+                    pass
+                time.sleep(0.001)
+
+
+@task(retry=1)
+async def leaves_children(path: str) -> None:
+    escaped = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    child = subprocess.Popen(["sh", "-c", "sleep 301 & sleep 302"])
+    with open(path, "w") as file:
+        file.write(f"{escaped.pid} {child.pid}")
+    os._exit(9)
+
+
+@task(retry=1)
+async def kills_its_parent() -> None:
+    os.kill(os.getppid(), 9)
+    await asyncio.sleep(30)
