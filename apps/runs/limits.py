@@ -21,6 +21,7 @@ class Limits:
     output_bytes: int = 10 * 1024 * 1024
     tags_per_run: int = 10
     tag_length: int = 128
+    name_length: int = 255
     idempotency_key_length: int = 2048
     idempotency_seconds: int = 30 * 86_400
     attempts_per_run: int = 250

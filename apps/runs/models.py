@@ -313,6 +313,20 @@ class ReadyRun(models.Model):
         return public_id("run", self.run_id)
 
 
+class PendingRun(models.Model):
+    """A run whose task no version has yet; released when one is promoted that has it."""
+
+    run_id = models.UUIDField(primary_key=True)
+    environment_id = models.UUIDField()
+    task = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["environment_id", "task"], name="pending_by_task")]
+
+    def __str__(self) -> str:
+        return public_id("run", self.run_id)
+
+
 class Lease(models.Model):
     """A worker's claim on a run; a message under another generation changes nothing."""
 

@@ -40,7 +40,7 @@ class WaitpointKind(StrEnum):
     RUN = "run"
     BATCH = "batch"
     TIME = "time"
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 -- a kind, not a secret
     INPUT = "input"
 
 
@@ -54,8 +54,9 @@ class BatchStatus(StrEnum):
 
 class KeyKind(StrEnum):
     USER = "user"  # an idempotency key of the customer
+    BATCH = "batch"  # the same, of a batch
     REQUEST = "request"  # one logical call of a client, whose retries must not trigger again
-    TOKEN = "token"  # a one-time public token that has been used
+    TOKEN = "token"  # noqa: S105 -- a one-time public token that has been used
 
 
 FINAL = frozenset(

@@ -27,6 +27,20 @@ ALTER TABLE runs_timer SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.
 '''
 
 
+# PostgreSQL 18 has uuidv7(); we support 15: a random UUID with the time in front and version 7.
+UUID7 = '''
+CREATE FUNCTION runs_uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT encode(
+        set_bit(set_bit(
+            overlay(
+                uuid_send(gen_random_uuid())
+                PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                FROM 1 FOR 6
+            ), 52, 1), 53, 1), 'hex')::uuid
+$$;
+'''
+
+
 def make_first_partitions(apps, schema_editor):
     ensure_partitions(
         ('runs_run', 'runs_attempt', 'runs_runevent', 'runs_runtag'),
@@ -107,7 +121,7 @@ class Migration(migrations.Migration):
             name='IdempotencyKey',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.TextField(choices=[('user', 'user'), ('request', 'request'), ('token', 'token')])),
+                ('kind', models.TextField(choices=[('user', 'user'), ('batch', 'batch'), ('request', 'request'), ('token', 'token')])),
                 ('task', models.TextField()),
                 ('digest', models.BinaryField(max_length=32)),
                 ('run_id', models.UUIDField()),
@@ -157,6 +171,17 @@ class Migration(migrations.Migration):
                 ('order_at', models.DateTimeField()),
                 ('lane', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='runs.lane')),
             ],
+        ),
+        migrations.CreateModel(
+            name='PendingRun',
+            fields=[
+                ('run_id', models.UUIDField(primary_key=True, serialize=False)),
+                ('environment_id', models.UUIDField()),
+                ('task', models.TextField()),
+            ],
+            options={
+                'indexes': [models.Index(fields=['environment_id', 'task'], name='pending_by_task')],
+            },
         ),
         CreatePartitionedModel(
             name='Run',
@@ -385,6 +410,7 @@ class Migration(migrations.Migration):
             model_name='waitpoint',
             constraint=models.UniqueConstraint(condition=models.Q(('kind', 'batch')), fields=('batch_id',), name='one_waitpoint_per_batch'),
         ),
+        migrations.RunSQL(UUID7, 'DROP FUNCTION runs_uuid7()'),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunPython(make_first_partitions, migrations.RunPython.noop),
     ]

@@ -1,0 +1,25 @@
+"""Errors of the engine, and the run errors that the platform itself writes (wire contract A.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.core.errors import Conflict, Invalid
+
+
+class WaitCycle(Invalid):
+    """A run may not wait for itself, directly or through its children"""
+
+    code = "wait_cycle"
+
+
+class NotReschedulable(Conflict):
+    """Only a run that is still delayed can be rescheduled"""
+
+    code = "not_delayed"
+    status = 422
+
+
+def internal(code: str, message: str) -> dict[str, Any]:
+    """A TaskRunError for something that the platform, not the task's code, has to say."""
+    return {"type": "INTERNAL_ERROR", "code": code, "message": message}

@@ -1,0 +1,30 @@
+"""What the engine tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsReady:
+    """Runs of this environment may start now."""
+
+    environment_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """A run that a worker session holds, executing or suspended, is being canceled."""
+
+    run_id: UUID
+    session_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """A run reached a final status."""
+
+    run_id: UUID
+    environment_id: UUID
+    status: str

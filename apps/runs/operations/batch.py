@@ -1,0 +1,220 @@
+"""Batches: announced with their size, filled item by item, sealed when all are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from apps.core.errors import Conflict, DomainError, Invalid, NotFound
+from apps.core.ids import new_id
+from apps.core.transactions import retried
+from apps.environments.scope import Scope
+from apps.runs import policy
+from apps.runs.limits import limits
+from apps.runs.models import Batch, BatchItem, Run, Waitpoint
+from apps.runs.operations.finish import complete_batches
+from apps.runs.operations.keys import Hold, hold_keys
+from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_runs
+from apps.runs.operations.waiting import wake_waiters
+from apps.runs.states import BatchStatus, KeyKind, WaitpointKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedBatch:
+    """A batch to fill; `waitpoint_id` when its parent waits for it."""
+
+    batch_id: UUID
+    is_cached: bool
+    waitpoint_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItemRequest:
+    """One item, at its place from 0."""
+
+    index: int
+    request: TriggerRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress:
+    """How far a batch is filled after a call."""
+
+    accepted: int
+    deduplicated: int
+    sealed: bool
+    enqueued: int
+    expected: int
+
+
+@retried
+def create_batch(
+    scope: Scope,
+    *,
+    run_count: int,
+    parent_run_id: UUID | None = None,
+    resume_parent: bool = False,
+    idempotency_key: str | None = None,
+    now: datetime,
+) -> CreatedBatch:
+    """Announce a batch; the same idempotency key, while it lives, answers with the same batch."""
+    bounds = limits()
+    if not 1 <= run_count <= bounds.batch_items:
+        raise Invalid(
+            f"a batch has 1 to {bounds.batch_items} items, this one would have {run_count}",
+            detail={"runCount": ["out of bounds"]},
+        )
+    policy.check_key(idempotency_key, bounds, field="idempotencyKey")
+    batch_id = new_id()
+    holder = _hold(scope, idempotency_key, batch_id, now=now)
+    if holder != batch_id:
+        return CreatedBatch(
+            batch_id=holder, is_cached=True, waitpoint_id=_waitpoint_of(holder, resume_parent)
+        )
+    _check_parent(scope, parent_run_id)
+    batch = Batch.objects.create(
+        id=batch_id,
+        environment_id=scope.environment_id,
+        run_count=run_count,
+        parent_run_id=parent_run_id,
+        resumes_parent=resume_parent and parent_run_id is not None,
+        idempotency_key=idempotency_key,
+        created_at=now,
+        updated_at=now,
+    )
+    if not batch.resumes_parent:
+        return CreatedBatch(batch_id=batch_id, is_cached=False)
+    waitpoint = Waitpoint.objects.create(
+        environment_id=scope.environment_id,
+        kind=WaitpointKind.BATCH,
+        batch_id=batch_id,
+        created_at=now,
+    )
+    return CreatedBatch(batch_id=batch_id, is_cached=False, waitpoint_id=waitpoint.pk)
+
+
+def _hold(scope: Scope, key: str | None, batch_id: UUID, *, now: datetime) -> UUID:
+    if key is None:
+        return batch_id
+    life = timedelta(seconds=limits().idempotency_seconds)
+    hold = Hold(task="", key=key, run_id=batch_id, life=life)
+    return hold_keys(scope.environment_id, KeyKind.BATCH, [hold], now=now)[batch_id]
+
+
+def _waitpoint_of(batch_id: UUID, wanted: bool) -> UUID | None:
+    found = Waitpoint.objects.filter(batch_id=batch_id, kind=WaitpointKind.BATCH)
+    return found.values_list("id", flat=True).first() if wanted else None
+
+
+def _check_parent(scope: Scope, parent_run_id: UUID | None) -> None:
+    if parent_run_id is None:
+        return
+    if not Run.objects.within(scope.environment_id).filter(pk=parent_run_id).exists():
+        raise NotFound("parent run not found")
+
+
+@retried
+def add_batch_items(
+    scope: Scope, *, batch_id: UUID, items: Sequence[BatchItemRequest], now: datetime
+) -> BatchProgress:
+    """Trigger those items that are new to the batch; it is sealed when all indexes are known.
+
+    An item that cannot be triggered is kept with its error, and the others go on.
+    """
+    batch = (
+        Batch.objects.select_for_update(no_key=True)
+        .filter(pk=batch_id, environment_id=scope.environment_id)
+        .first()
+    )
+    if batch is None:
+        raise NotFound
+    if beyond := [item.index for item in items if not 0 <= item.index < batch.run_count]:
+        raise Invalid(f"item {beyond[0]} is outside of this batch of {batch.run_count}")
+    known = set(batch.items.values_list("index", flat=True))
+    fresh = {item.index: item.request for item in items if item.index not in known}
+    if fresh and batch.sealed_at:
+        raise Conflict("this batch is sealed")
+    _add(scope, batch, fresh, now=now)
+    _seal(batch, len(known) + len(fresh), now=now)
+    return BatchProgress(
+        accepted=len(fresh),
+        deduplicated=len(items) - len(fresh),
+        sealed=batch.sealed_at is not None,
+        enqueued=len(known) + len(fresh),
+        expected=batch.run_count,
+    )
+
+
+def _add(scope: Scope, batch: Batch, fresh: dict[int, TriggerRequest], *, now: datetime) -> None:
+    requests = {
+        index: replace(
+            request,
+            batch_id=batch.pk,
+            batch_index=index,
+            parent_run_id=batch.parent_run_id,
+            resume_parent=batch.resumes_parent,
+        )
+        for index, request in sorted(fresh.items())
+    }
+    outcomes = _trigger_each(scope, requests, now=now)
+    cached = [o.run_id for o in outcomes.values() if isinstance(o, Triggered) and o.is_cached]
+    # under their locks, so that none ends unseen between this look and the end of the transaction
+    ended = {
+        run.pk
+        for run in Run.objects.select_for_update(no_key=True).filter(pk__in=cached).order_by("pk")
+        if run.is_final
+    }
+    BatchItem.objects.bulk_create(
+        _item(batch, index, requests[index], outcome, ended) for index, outcome in outcomes.items()
+    )
+
+
+def _item(
+    batch: Batch,
+    index: int,
+    request: TriggerRequest,
+    outcome: Triggered | dict[str, Any],
+    ended: set[UUID],
+) -> BatchItem:
+    item = BatchItem(batch_id=batch.pk, index=index, task=request.task)
+    if isinstance(outcome, Triggered):
+        item.run_id, item.is_cached = outcome.run_id, outcome.is_cached
+        item.is_finished = outcome.run_id in ended
+    else:
+        item.error, item.is_finished = outcome, True
+    return item
+
+
+def _trigger_each(
+    scope: Scope, requests: dict[int, TriggerRequest], *, now: datetime
+) -> dict[int, Triggered | dict[str, Any]]:
+    """All at once; one by one only when one of them is refused."""
+    try:
+        with transaction.atomic():
+            together = trigger_runs(scope, requests=list(requests.values()), now=now)
+        return dict(zip(requests, together, strict=True))
+    except DomainError:
+        return {i: _trigger_one(scope, request, now=now) for i, request in requests.items()}
+
+
+def _trigger_one(
+    scope: Scope, request: TriggerRequest, *, now: datetime
+) -> Triggered | dict[str, Any]:
+    try:
+        with transaction.atomic():
+            return trigger_runs(scope, requests=[request], now=now)[0]
+    except DomainError as error:
+        return {"code": error.code, "message": error.message, "detail": error.detail}
+
+
+def _seal(batch: Batch, known: int, *, now: datetime) -> None:
+    if batch.sealed_at is None and known == batch.run_count:
+        batch.sealed_at, batch.status = now, BatchStatus.PROCESSING
+    batch.updated_at = now
+    batch.save(update_fields=["sealed_at", "status", "updated_at"])
+    wake_waiters(complete_batches([batch], now=now), now=now)

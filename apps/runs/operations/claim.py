@@ -1,0 +1,202 @@
+"""Hand ready runs to the free places of connected workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from apps.core import sql
+from apps.core.ids import public_id
+from apps.environments.models import Environment
+from apps.runs.limits import limits
+from apps.runs.models import Lease, Waitpoint
+from apps.runs.operations.settle import Answer
+from apps.runs.operations.waiting import completed_waits
+from holdfast.machines import MACHINES
+from holdfast.protocol import Execute, Resume, WaitpointResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A worker session with free places; `machine` is empty when it takes any preset."""
+
+    session_id: UUID
+    environment_id: UUID
+    version_id: UUID
+    machine: str
+    free: int
+    holds_suspended: bool = False
+
+
+def claim(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+    """Claim what may start, resumed runs first; the caller is in a transaction.
+
+    Each answer is an Execute or a Resume for one session, under a lease that this call wrote.
+    """
+    resumed = _resume([o for o in offers if o.free and o.holds_suspended], now=now)
+    taken: dict[UUID, int] = {}
+    for answer in resumed:
+        taken[answer.session_id] = taken.get(answer.session_id, 0) + 1
+    left = [replace(o, free=o.free - taken.get(o.session_id, 0)) for o in offers]
+    return resumed + _execute([offer for offer in left if offer.free > 0], now=now)
+
+
+def _resume(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+    if not offers:
+        return []
+    rows = sql.rows(
+        sql.load("runs", "resume"),
+        {
+            "sessions": [offer.session_id for offer in offers],
+            "free": [offer.free for offer in offers],
+            "now": now,
+            "lease": timedelta(seconds=limits().lease_seconds),
+        },
+    )
+    return _resumes([(row["session_id"], row["run_id"], row["generation"]) for row in rows])
+
+
+def _resumes(leases: Sequence[tuple[UUID, UUID, int]]) -> list[Answer]:
+    results = completed_waits(run_id for _, run_id, _ in leases)
+    return [
+        Answer(
+            session_id=session_id,
+            message=Resume(
+                run=public_id("run", run_id),
+                generation=generation,
+                previous=generation - 1,
+                results=[waitpoint_result(w) for w in results.get(run_id, [])],
+            ),
+        )
+        for session_id, run_id, generation in leases
+    ]
+
+
+def waitpoint_result(waitpoint: Waitpoint) -> WaitpointResult:
+    return WaitpointResult(
+        id=public_id("waitpoint", waitpoint.pk),
+        ok=waitpoint.error is None,
+        run=public_id("run", waitpoint.run_id) if waitpoint.run_id else None,
+        output=waitpoint.output,
+        output_type=waitpoint.output_type,
+        error=waitpoint.error,
+    )
+
+
+def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+    if not offers:
+        return []
+    bounds = limits()
+    rows = sql.rows(
+        sql.load("runs", "claim"),
+        {
+            "sessions": [offer.session_id for offer in offers],
+            "environments": [offer.environment_id for offer in offers],
+            "versions": [offer.version_id for offer in offers],
+            "machines": [offer.machine for offer in offers],
+            "free": [offer.free for offer in offers],
+            "most": bounds.claim_batch,
+            "now": now,
+            "delivery": timedelta(seconds=bounds.delivery_seconds),
+        },
+    )
+    places = _places({row["environment_id"] for row in rows})
+    return [
+        Answer(session_id=row["session_id"], message=_workload(row, places[row["environment_id"]]))
+        for row in rows
+    ]
+
+
+def _places(environment_ids: set[UUID]) -> dict[UUID, dict[str, Any]]:
+    """What ctx says about environment, project and organization."""
+    if not environment_ids:
+        return {}
+    found = Environment.objects.filter(pk__in=environment_ids).select_related(
+        "project", "organization"
+    )
+    return {
+        environment.pk: {
+            "environment": {
+                "id": public_id("env", environment.pk),
+                "slug": environment.slug,
+                "type": environment.type.upper(),
+                "branch": environment.branch,
+            },
+            "project": {
+                "id": public_id("project", environment.project.pk),
+                "ref": environment.project.ref,
+                "slug": environment.project.slug,
+                "name": environment.project.name,
+            },
+            "organization": {
+                "id": public_id("org", environment.organization.pk),
+                "slug": environment.organization.slug,
+                "name": environment.organization.name,
+            },
+        }
+        for environment in found
+    }
+
+
+def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
+    attempt = row["attempt_count"] + 1
+    machine = MACHINES[row["machine"]]
+    return Execute(
+        run=public_id("run", row["id"]),
+        generation=row["generation"],
+        attempt=attempt,
+        max_attempts=row["max_attempts"],
+        task=row["task"],
+        payload=row["payload"],
+        payload_type=row["payload_type"],
+        max_duration_seconds=row["max_duration_seconds"],
+        machine=machine.name,
+        executed_ms=row["executed_ms"],
+        metadata=json.loads(row["metadata"]),  # raw rows carry jsonb as text
+        traceparent=row["traceparent"],
+        context={
+            **place,
+            "run": {
+                "id": public_id("run", row["id"]),
+                "tags": row["tags"],
+                "isTest": row["is_test"],
+                "isReplay": row["replay_of_id"] is not None,
+                "createdAt": row["created_at"].isoformat(),
+                "startedAt": row["started_at"] and row["started_at"].isoformat(),
+                "idempotencyKey": row["idempotency_key"],
+                "maxAttempts": row["max_attempts"],
+                "maxDuration": row["max_duration_seconds"],
+                "priority": row["priority_seconds"],
+                "parentId": row["parent_id"] and public_id("run", row["parent_id"]),
+                "rootId": row["root_id"] and public_id("run", row["root_id"]),
+                "depth": row["depth"],
+            },
+            "attempt": {"number": attempt},
+            "task": {"id": row["task"]},
+            "queue": {"name": row["queue"], "concurrencyKey": row["concurrency_key"]},
+            "batch": {"id": public_id("batch", row["batch_id"])} if row["batch_id"] else None,
+            "version": row["place_version_number"],
+            "machine": {
+                "name": machine.name,
+                "cpu": machine.cpu,
+                "memory": machine.memory_gib,
+            },
+        },
+    )
+
+
+def missed_resumes(session_id: UUID, held: dict[UUID, int]) -> list[Answer]:
+    """The Resumes that a worker missed while its connection was broken: runs that it holds under
+    the generation before the one of its lease."""
+    leases = Lease.objects.filter(run_id__in=held, session_id=session_id, is_started=True)
+    return _resumes(
+        [
+            (session_id, run_id, generation)
+            for run_id, generation in leases.values_list("run_id", "generation")
+            if generation == held[run_id] + 1
+        ]
+    )

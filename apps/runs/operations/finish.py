@@ -1,0 +1,110 @@
+"""The end of runs: the one place where a run becomes final."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from apps.core import sql
+from apps.core.facts import publish
+from apps.core.ids import new_id
+from apps.runs.facts import RunFinished, RunsReady
+from apps.runs.models import Batch, BatchItem, Waitpoint
+from apps.runs.operations.waiting import wake_waiters
+from apps.runs.states import BatchStatus, RunStatus, WaitpointKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ends."""
+
+    run_id: UUID
+    status: RunStatus
+    reason: str = ""
+    output: str | None = None
+    output_type: str = "application/json"
+    error: dict[str, Any] | None = None
+    executed_ms: int = 0
+
+
+def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
+    """Bring runs to their end and wake who waits for them; returns those that it ended.
+
+    The caller holds the locks of the runs. One that is final already stays as it is.
+    """
+    if not endings:
+        return []
+    rows = sql.rows(
+        sql.load("runs", "finish_runs"),
+        {
+            "runs": [ending.run_id for ending in endings],
+            "statuses": [ending.status.value for ending in endings],
+            "reasons": [ending.reason for ending in endings],
+            "outputs": [ending.output for ending in endings],
+            "output_types": [ending.output_type for ending in endings],
+            "errors": [ending.error and json.dumps(ending.error) for ending in endings],
+            "executed": [ending.executed_ms for ending in endings],
+            "event_ids": [new_id() for _ in endings],
+            "now": now,
+        },
+    )
+    waitpoints = [row["waitpoint_id"] for row in rows if row["waitpoint_id"]]
+    waitpoints += _advance_batches([row["id"] for row in rows if row["may_be_in_batch"]], now=now)
+    wake_waiters(waitpoints, now=now)
+    for row in rows:
+        publish(
+            RunFinished(
+                run_id=row["id"], environment_id=row["environment_id"], status=row["status"]
+            )
+        )
+    for environment_id in {row["environment_id"] for row in rows if row["unblocks"]}:
+        publish(RunsReady(environment_id=environment_id))
+    return [row["id"] for row in rows]
+
+
+def _advance_batches(run_ids: list[UUID], *, now: datetime) -> list[UUID]:
+    """Tick off items of batches; returns the waitpoints of batches that are complete by that.
+
+    A run with an idempotency key may stand for items of batches other than its own.
+    """
+    if not run_ids:
+        return []
+    items = BatchItem.objects.filter(run_id__in=run_ids, is_finished=False)
+    batch_ids = sorted(set(items.values_list("batch_id", flat=True)))
+    locked = list(
+        Batch.objects.select_for_update(no_key=True).filter(pk__in=batch_ids).order_by("pk")
+    )
+    items.update(is_finished=True)
+    return complete_batches(locked, now=now)
+
+
+def complete_batches(batches: Iterable[Batch], *, now: datetime) -> list[UUID]:
+    """Complete those sealed batches whose items have all ended; the caller holds their locks."""
+    done = [
+        batch
+        for batch in batches
+        if batch.sealed_at
+        and not batch.completed_at
+        and not batch.items.filter(is_finished=False).exists()
+    ]
+    for batch in done:
+        failed = batch.items.filter(error__isnull=False).count()
+        batch.status = (
+            BatchStatus.ABORTED
+            if failed == batch.run_count
+            else BatchStatus.PARTIAL_FAILED
+            if failed
+            else BatchStatus.COMPLETED
+        )
+        batch.completed_at = batch.updated_at = now
+        batch.save(update_fields=["status", "completed_at", "updated_at"])
+    waitpoints = Waitpoint.objects.filter(
+        kind=WaitpointKind.BATCH, batch_id__in=[batch.pk for batch in done], completed_at=None
+    )
+    identifiers = list(waitpoints.values_list("id", flat=True))
+    waitpoints.update(completed_at=now)
+    return identifiers

@@ -1,0 +1,190 @@
+"""What is known about runs; every function takes the scope first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from apps.core import sql
+from apps.core.errors import NotFound
+from apps.core.ids import floor
+from apps.core.paging import CursorPage, Page, newest_first
+from apps.environments.models import Environment
+from apps.environments.scope import Scope
+from apps.runs.models import (
+    Attempt,
+    Batch,
+    BatchItem,
+    EnvironmentSlots,
+    Lane,
+    Lease,
+    ReadyRun,
+    Run,
+    RunEvent,
+    RunTag,
+    Wait,
+)
+from apps.runs.states import RunStatus
+
+
+def get_run(scope: Scope, run_id: UUID) -> Run:
+    """One run; raises NotFound."""
+    run = Run.objects.within(scope.environment_id).filter(pk=run_id).first()
+    if run is None:
+        raise NotFound
+    return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilters:
+    """Which runs to list; empty means any, `is_empty` that nothing can match."""
+
+    statuses: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+    batch_id: UUID | None = None
+    is_test: bool | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    is_empty: bool = False
+
+
+def list_runs(scope: Scope, filters: RunFilters, page: CursorPage) -> Page[Run]:
+    """The runs of an environment, newest first."""
+    if filters.is_empty:
+        return Page(items=[])
+    return newest_first(_filtered(scope, filters), page)
+
+
+def _filtered(scope: Scope, filters: RunFilters) -> QuerySet[Run]:
+    runs: QuerySet[Run] = Run.objects.within(scope.environment_id)
+    for field, wanted in (
+        ("status__in", filters.statuses),
+        ("task__in", filters.tasks),
+        ("version_number__in", filters.versions),
+        ("queue__in", filters.queues),
+        ("machine__in", filters.machines),
+    ):
+        if wanted:
+            runs = runs.filter(**{field: wanted})
+    if filters.tags:
+        tagged = RunTag.objects.filter(environment_id=scope.environment_id, tag__in=filters.tags)
+        runs = runs.filter(pk__in=tagged.values("run_id"))
+    if filters.batch_id:
+        runs = runs.filter(batch_id=filters.batch_id)
+    if filters.is_test is not None:
+        runs = runs.filter(is_test=filters.is_test)
+    # an id begins with its time, so these prune partitions
+    if filters.created_from:
+        runs = runs.filter(pk__gte=floor(filters.created_from))
+    if filters.created_to:
+        runs = runs.filter(pk__lte=floor(filters.created_to))
+    return runs
+
+
+def list_events(scope: Scope, run_id: UUID) -> list[RunEvent]:
+    """What happened to a run, in order."""
+    get_run(scope, run_id)
+    return list(RunEvent.objects.filter(run_id=run_id).order_by("transaction", "at", "id"))
+
+
+def child_runs(scope: Scope, run_id: UUID, *, most: int = 100) -> list[Run]:
+    """The oldest children of a run."""
+    children = Run.objects.within(scope.environment_id).filter(parent_id=run_id)
+    return list(children.order_by("pk")[:most])
+
+
+def attempts(scope: Scope, run_id: UUID) -> list[Attempt]:
+    """The attempts of a run, in order."""
+    get_run(scope, run_id)
+    return list(Attempt.objects.filter(run_id=run_id).order_by("pk"))
+
+
+def get_batch(scope: Scope, batch_id: UUID) -> Batch:
+    """One batch; raises NotFound."""
+    batch = Batch.objects.filter(environment_id=scope.environment_id, pk=batch_id).first()
+    if batch is None:
+        raise NotFound
+    return batch
+
+
+def batch_runs(scope: Scope, batch_id: UUID) -> list[Run]:
+    """The runs of a batch, by their index; an item that a cached run answers has that run."""
+    get_batch(scope, batch_id)
+    items = BatchItem.objects.filter(batch_id=batch_id, run_id__isnull=False).order_by("index")
+    ids = list(items.values_list("run_id", flat=True))
+    runs = Run.objects.within(scope.environment_id).in_bulk(ids)
+    return [runs[run_id] for run_id in ids if run_id in runs]
+
+
+def batch_errors(scope: Scope, batch_id: UUID) -> list[BatchItem]:
+    """The items of a batch that could not be triggered, by their index."""
+    get_batch(scope, batch_id)
+    return list(BatchItem.objects.filter(batch_id=batch_id, error__isnull=False).order_by("index"))
+
+
+# -- Why is this run not running? --------------------------------------------------------------
+
+
+def explain(scope: Scope, run_id: UUID) -> str:
+    """What a run is doing and, when it is not executing, why; one sentence for people."""
+    run = get_run(scope, run_id)
+    status = RunStatus(run.status)
+    if run.is_final:
+        return f"It has ended: {run.status_reason or status.value.lower()}."
+    if status == RunStatus.PENDING_VERSION:
+        return f"No promoted version has a task {run.task!r} yet; it is queued when one comes."
+    if status == RunStatus.DELAYED:
+        what = "tried again" if run.attempt_count else "queued"
+        return f"It will be {what} at {run.delayed_until:%Y-%m-%d %H:%M:%S} UTC."
+    if status == RunStatus.WAITING:
+        count = Wait.objects.filter(run_id=run.pk).count()
+        return f"It waits for {count} waitpoint{'s' if count != 1 else ''} and holds no slot."
+    if status == RunStatus.QUEUED:
+        return _why_queued(run)
+    if status == RunStatus.DEQUEUED:
+        return "A worker has been given it and is about to start it."
+    return "It is being canceled." if run.cancel_requested_at else "It is executing."
+
+
+def _why_queued(run: Run) -> str:
+    environment = Environment.objects.get(pk=run.environment_id)
+    if environment.paused_at:
+        return "Its environment is paused."
+    lane = Lane.objects.filter(
+        environment_id=run.environment_id, queue=run.queue, key=run.concurrency_key or ""
+    ).first()
+    if lane and lane.is_paused:
+        return f"Its queue {run.queue!r} is paused."
+    if lane and lane.cap is not None and lane.used >= lane.cap:
+        key = f" for key {run.concurrency_key!r}" if run.concurrency_key else ""
+        return f"Its queue {run.queue!r} is at its concurrency limit of {lane.cap}{key}."
+    slots = EnvironmentSlots.objects.filter(pk=run.environment_id).first()
+    most = int(environment.concurrency_limit * environment.burst_factor)
+    if slots and slots.used >= most:
+        return f"Its environment is at its concurrency limit of {most}."
+    ahead = ReadyRun.objects.filter(lane=lane, order_at__lt=run.queued_at)[:1000].count()
+    if ahead:
+        return f"{ahead} runs of its queue are ahead of it."
+    version = f" of version {run.version_number}" if run.version_number else ""
+    return f"No connected worker{version} has a free place for it."
+
+
+# -- The engine as a whole ---------------------------------------------------------------------
+
+
+def invariant_violations() -> list[str]:
+    """What must never be, in the live system; each sentence names the rule and how often."""
+    rows = sql.rows(sql.load("runs", "invariants"), {})
+    return [f"{row['rule']}: {row['violations']}" for row in rows if row["violations"]]
+
+
+def holders(scope: Scope) -> list[Lease]:
+    """Who holds the slots of an environment."""
+    return list(Lease.objects.filter(environment_id=scope.environment_id, holds_slot=True))

@@ -1,0 +1,99 @@
+-- Bring runs to their end: the status and result, the attempt, and everything that a run that has
+-- ended must not hold any more (lease, slots, timers, waits, its place in the queue). Completes the
+-- waitpoints that stand for them. The caller holds the run locks; a run that is final already is
+-- left alone and not returned.
+-- Tables: runs_run, runs_attempt, runs_waitpoint, runs_runevent (written), runs_lease, runs_readyrun,
+-- runs_timer, runs_pendingrun, runs_wait, runs_idempotencykey (removed), runs_lane and
+-- runs_environmentslots (locked in id order, released).
+-- Parameters: runs uuid[], statuses text[], reasons text[], outputs text[], output_types text[],
+-- errors text[], executed int[], event_ids uuid[] (parallel); now.
+WITH told AS (
+    SELECT * FROM unnest(
+        %(runs)s::uuid[], %(statuses)s::text[], %(reasons)s::text[], %(outputs)s::text[],
+        %(output_types)s::text[], %(errors)s::text[], %(executed)s::bigint[], %(event_ids)s::uuid[]
+    ) AS t (run_id, status, reason, output, output_type, error, executed_ms, event_id)
+),
+run AS (
+    UPDATE runs_run r
+    SET status = t.status, status_reason = t.reason, output = t.output, output_type = t.output_type,
+        error = t.error::jsonb, executed_ms = r.executed_ms + t.executed_ms, delayed_until = NULL,
+        finished_at = %(now)s, updated_at = %(now)s,
+        expired_at = CASE WHEN t.status = 'EXPIRED' THEN %(now)s END
+    FROM told t
+    WHERE r.id = t.run_id AND r.finished_at IS NULL
+    RETURNING r.id, r.environment_id, r.status, r.attempt_count, r.idempotency_key, r.batch_id,
+              r.executed_ms
+),
+lease AS (
+    DELETE FROM runs_lease WHERE run_id IN (SELECT id FROM run)
+    RETURNING run_id, environment_id, lane_id, holds_slot, attempt_id
+),
+attempt AS (
+    UPDATE runs_attempt a
+    SET status = t.status, error = t.error::jsonb, finished_at = %(now)s,
+        executed_ms = a.executed_ms + t.executed_ms
+    FROM lease l JOIN told t USING (run_id)
+    WHERE a.id = l.attempt_id
+),
+lane AS (
+    SELECT id FROM runs_lane
+    WHERE id IN (SELECT lane_id FROM lease WHERE holds_slot)
+    ORDER BY id FOR NO KEY UPDATE
+),
+released AS (
+    UPDATE runs_lane l SET used = l.used - t.n
+    FROM (SELECT lane_id, count(*) AS n FROM lease WHERE holds_slot GROUP BY lane_id) AS t
+    WHERE l.id = t.lane_id AND l.id IN (SELECT id FROM lane)
+    RETURNING l.id
+),
+slots AS (
+    SELECT environment_id FROM runs_environmentslots
+    WHERE environment_id IN (SELECT environment_id FROM lease WHERE holds_slot)
+      AND (SELECT count(*) FROM released) >= 0  -- lanes first
+    ORDER BY environment_id FOR NO KEY UPDATE
+),
+given_back AS (
+    UPDATE runs_environmentslots s SET used = s.used - t.n
+    FROM (SELECT environment_id, count(*) AS n FROM lease WHERE holds_slot GROUP BY 1) AS t
+    WHERE s.environment_id = t.environment_id
+      AND s.environment_id IN (SELECT environment_id FROM slots)
+),
+ready AS (DELETE FROM runs_readyrun WHERE run_id IN (SELECT id FROM run)),
+timer AS (DELETE FROM runs_timer WHERE run_id IN (SELECT id FROM run)),
+pending AS (DELETE FROM runs_pendingrun WHERE run_id IN (SELECT id FROM run)),
+wait AS (DELETE FROM runs_wait WHERE run_id IN (SELECT id FROM run)),
+key AS (
+    -- a run that did not succeed gives its key back, so that the next trigger runs again
+    DELETE FROM runs_idempotencykey
+    WHERE kind = 'user'
+      AND run_id IN (
+          SELECT id FROM run WHERE idempotency_key IS NOT NULL AND status <> 'COMPLETED'
+      )
+),
+waitpoint AS (
+    UPDATE runs_waitpoint w
+    SET completed_at = %(now)s, output = t.output, output_type = t.output_type,
+        error = CASE WHEN t.status <> 'COMPLETED' THEN
+            coalesce(t.error::jsonb, jsonb_build_object(
+                'type', 'STRING_ERROR', 'raw', 'the run ended as ' || t.status
+            ))
+        END
+    FROM told t JOIN run ON run.id = t.run_id
+    WHERE w.kind = 'run' AND w.run_id = t.run_id AND w.completed_at IS NULL
+    RETURNING w.id, w.run_id
+),
+event AS (
+    INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at, detail)
+    SELECT t.event_id, run.id, run.environment_id, lower(t.status), t.status, run.attempt_count,
+           %(now)s, CASE WHEN t.reason <> '' THEN jsonb_build_object('reason', t.reason) END
+    FROM told t JOIN run ON run.id = t.run_id
+)
+SELECT run.id, run.environment_id, run.status, w.id AS waitpoint_id,
+       run.batch_id IS NOT NULL OR run.idempotency_key IS NOT NULL AS may_be_in_batch,
+       coalesce(l.holds_slot AND (n.used >= n.cap OR s.used >= e.concurrency_limit), false) AS unblocks
+FROM run
+LEFT JOIN waitpoint w ON w.run_id = run.id
+LEFT JOIN lease l ON l.run_id = run.id
+LEFT JOIN runs_lane n ON n.id = l.lane_id  -- as it was before this statement
+LEFT JOIN runs_environmentslots s ON s.environment_id = run.environment_id
+LEFT JOIN environments_environment e ON e.id = run.environment_id
