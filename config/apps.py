@@ -6,6 +6,8 @@ class CompositionConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.core import facts
+        from config import observability
         from config.reactions import REACTIONS
 
         facts.install(REACTIONS)
+        observability.install()
