@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from apps.api import access
 from apps.api.caller import Caller
 from apps.api.errors import ScopeMissing, Unauthorized
+
+if TYPE_CHECKING:  # at run time, DRF's views import this module through the settings
+    from rest_framework.views import APIView
 
 
 class HasScope(BasePermission):
