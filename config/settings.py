@@ -232,6 +232,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
 }
 SENTRY_DSN = env.text("SENTRY_DSN", "")
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 
 LIMITS = Limits.read(env)
 TELEMETRY = TelemetryLimits.read(env)
