@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from apps.core.facts import Listener
+from apps.deployments.facts import DeploymentFinalized, QueuesChanged, VersionPromoted
+from apps.deployments.jobs import start_build
 from apps.environments.reactions import forget_credentials
 from apps.orgs.facts import InviteCreated, MemberRemoved
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
+from apps.runs.facts import CancelRequested, RunsReady
+from apps.runs.jobs import kick, warm_up
+from apps.runs.reactions import adopt_queues, release_waiting, ring_for_cancel, ring_for_ready
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
+    DeploymentFinalized: (start_build,),
+    CancelRequested: (ring_for_cancel,),
+    QueuesChanged: (adopt_queues,),
+    RunsReady: (ring_for_ready, kick),
+    VersionPromoted: (release_waiting, warm_up),
     InviteCreated: (mail_invite,),
     MemberRemoved: (forget_credentials,),
     ProjectArchived: (forget_credentials,),

@@ -31,20 +31,31 @@ def read_manifest(
             " when it is imported?",
             output=finished.output,
         )
+    answer = _last_line(finished.stdout)
     if finished.code != 0:
-        raise BuildFailed("The tasks cannot be imported", output=finished.output)
-    return _manifest(finished)
-
-
-def _manifest(finished: commands.Finished) -> dict[str, Any]:
-    """The manifest is the last line, whatever a module printed before it."""
-    lines = finished.stdout.strip().splitlines()
-    try:
-        manifest = json.loads(lines[-1]) if lines else None
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict):
+        raise _import_error(answer, finished)
+    if not isinstance(answer, dict):
         raise BuildFailed(
             "The tasks were imported, but no manifest came out", output=finished.output
         )
-    return manifest
+    return answer
+
+
+def _last_line(text: str) -> Any:
+    """The answer, whatever was printed before it."""
+    lines = text.strip().splitlines()
+    try:
+        return json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+
+
+def _import_error(answer: Any, finished: commands.Finished) -> BuildFailed:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        how = f"Python ended with code {finished.code}"
+        return BuildFailed(f"The tasks cannot be imported: {how}", output=finished.output)
+    return BuildFailed(
+        f"The tasks cannot be imported: {error.get('name')}: {error.get('message')}",
+        output=error.get("traceback") or finished.stderr.strip(),
+    )

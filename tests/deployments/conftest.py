@@ -1,0 +1,18 @@
+"""Deployments on this machine: one home for all tests of a session, jobs called by hand."""
+
+import pytest
+
+from tests.providers.home import shared_home
+
+
+@pytest.fixture(autouse=True)
+def _home(settings, tmp_path, tmp_path_factory):
+    """Versions and environments are cached for the session; archives are each test's own."""
+    settings.HOLDFAST_HOME = shared_home(tmp_path_factory)
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": tmp_path / "objects"},
+        },
+    }
