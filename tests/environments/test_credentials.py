@@ -8,6 +8,7 @@ import pytest
 from apps.accounts.errors import NotAuthenticated
 from apps.core.errors import NotFound
 from apps.environments import credentials
+from apps.environments.access import scope_for_user
 from apps.environments.credentials import REMEMBERED, public_scope, resolve_key, signing_keys
 from apps.environments.models import EnvironmentKey
 from apps.environments.operations.life import archive_branch, upsert_branch
@@ -152,8 +153,6 @@ def test_the_keys_of_an_archived_project_open_no_more(django_capture_on_commit_c
 
 def test_a_development_key_ends_with_the_membership(django_capture_on_commit_callbacks):
     tenant = acme()
-    from apps.environments.access import scope_for_user
-
     own = scope_for_user(bob(), tenant.project.ref, "dev", now=NOW)
     secret = secret_of(tenant.project.environments.get(pk=own.environment_id))
     assert resolve_key(secret, now=NOW).environment_id == own.environment_id

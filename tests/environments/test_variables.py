@@ -112,12 +112,6 @@ def test_a_possible_name_is_taken(name):
         "TRIGGER_SECRET_KEY",
         "TRIGGER_API_URL",
     ],
-        "HOLDFAST_API_URL",
-        "holdfast_x",
-        "OTEL_SERVICE_NAME",
-        "TRIGGER_SECRET_KEY",
-        "TRIGGER_API_URL",
-    ],
 )
 def test_a_reserved_name_is_refused_and_says_why(name):
     with pytest.raises(VariablesInvalid, match=f"{name} is reserved: Holdfast sets it"):
