@@ -2,7 +2,8 @@
 
 The last line of stdout is JSON and nothing else is printed there: the manifest, or with exit code
 1 ``{"error": {"name", "message", "traceback"}}``. What the customer's modules print on import goes
-to stderr.
+to stderr. With ``--wait`` it is asked by a line on stdin: all but the customer's code is loaded by
+then.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def describe(error: BaseException) -> dict[str, Any]:
 def main() -> int:
     """Print the manifest, or the error; returns the exit code."""
     # Descriptor 1 is made to mean stderr, so that not even a C extension can print in between.
+    if "--wait" in sys.argv[1:] and not sys.stdin.readline():
+        return 0  # whoever started it is gone
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import pydantic
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_jsonable_python
 
 from holdfast._http import Response
 from holdfast.api_errors import MalformedAnswerError
@@ -188,14 +189,14 @@ class RunResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLog(Result):
-    """A line that a run logged."""
+    """A line that a run logged; the lines after it are those after its `cursor`."""
 
     at: datetime
     message: str
     level: str = "INFO"
     attempt: int | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
-    id: str | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,3 +334,16 @@ def _adapter(shape: Any) -> pydantic.TypeAdapter[Any]:
     if shape not in _ADAPTERS:
         _ADAPTERS[shape] = pydantic.TypeAdapter(shape)
     return _ADAPTERS[shape]
+
+
+def dump(value: Any) -> Any:
+    """A result, or anything that holds some, as JSON values under the wire's names."""
+    if isinstance(value, list | tuple):
+        return [dump(item) for item in value]
+    if isinstance(value, dict):
+        return {key: dump(item) for key, item in value.items()}
+    if isinstance(value, Result):
+        return _adapter(type(value)).dump_python(
+            value, mode="json", by_alias=True, exclude_none=True
+        )
+    return to_jsonable_python(value, fallback=str)

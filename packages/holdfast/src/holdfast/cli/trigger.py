@@ -1,0 +1,99 @@
+"""Starting a run from the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, cast
+
+import click
+
+from holdfast.cli.exits import CliError, Exit
+from holdfast.cli.runs import RUN_FIELDS
+from holdfast.cli.session import Session, pass_session
+from holdfast.cli.tree import Command
+from holdfast.client import TriggerOptions
+from holdfast.client.results import Run
+
+
+class JsonValue(click.ParamType[Any]):
+    """A JSON text; @file reads one from a file, and - from stdin."""
+
+    name = "JSON"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value that the text means."""
+        try:
+            return json.loads(self._text(value))
+        except OSError as error:
+            self.fail(f"{value[1:]} cannot be read: {error.strerror}", param, ctx)
+        except ValueError as error:
+            self.fail(f"not JSON: {error} (text needs quotes: '\"alice\"')", param, ctx)
+
+    def _text(self, value: str) -> str:
+        if value == "-":
+            return sys.stdin.read()
+        if value.startswith("@"):
+            with open(value[1:], encoding="utf-8") as file:
+                return file.read()
+        return value
+
+
+@click.command(cls=Command)
+@click.argument("task")
+@click.option("--payload", type=JsonValue(), help="JSON, or @file, or - for stdin.")
+@click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
+@click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h.")
+@click.option("--tag", "tags", multiple=True, help="A tag; may be repeated.")
+@click.option("--metadata", type=JsonValue(), help="A JSON object.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
+@click.option("--queue", metavar="NAME", help="Another queue than the task's own.")
+@click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own.")
+@click.option("--machine", metavar="PRESET", help="Such as small-2x.")
+@click.option("--max-attempts", type=click.IntRange(1), help="Instead of the task's own.")
+@click.option("--max-duration", type=click.FloatRange(0, min_open=True), help="In seconds.")
+@click.option("--priority", type=float, help="Seconds of head start in the queue.")
+@click.option("--version", metavar="VERSION", help="Run exactly this version.")
+@click.option("--test", is_flag=True, help="Mark the run as a test.")
+@click.option("--wait", is_flag=True, help="Wait for the end; a failed run gives exit code 1.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
+@pass_session
+def trigger(
+    session: Session,
+    /,
+    task: str,
+    payload: Any,
+    wait: bool,
+    timeout: float | None,
+    **options: Any,
+) -> Exit:
+    """Start a run of TASK.
+
+    \b
+    holdfast trigger hello --payload '"alice"' --wait
+    holdfast trigger resize --payload @order.json --tag user_1 --delay 10m
+    """
+    given = cast(TriggerOptions, {name: value for name, value in options.items() if value})
+    client = session.client()
+    handle = client.trigger(task, payload, **given)
+    if not wait:
+        session.output.show(
+            handle,
+            [
+                ("run", lambda h: h.id),
+                ("note", lambda h: "the idempotency key is known: an older run" * h.is_cached),
+            ],
+        )
+        return Exit.OK
+    with session.output.busy(f"Waiting for {handle.id}…"):
+        run = client.runs.wait(handle.id, timeout=timeout)
+    session.output.show(run, RUN_FIELDS)
+    return verdict(run)
+
+
+def verdict(run: Run) -> Exit:
+    """What a run that has ended means for the exit code; raises CliError."""
+    if run.is_success:
+        return Exit.OK
+    reason = f": {run.error.message}" if run.error else ""
+    raise CliError(f"{run.id} is {run.status}{reason}", Exit.FAILED)
