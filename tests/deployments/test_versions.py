@@ -27,7 +27,7 @@ def heard(monkeypatch):
     """Facts as they are published, before any commit."""
     told = []
     kinds = (QueuesChanged, VersionPromoted)
-    monkeypatch.setattr(facts, "_listeners", {kind: (told.append,) for kind in kinds})
+    monkeypatch.setattr(facts, "_listeners", dict.fromkeys(kinds, (told.append,)))
     return told
 
 
@@ -78,7 +78,7 @@ def test_a_version_has_its_tasks_as_the_manifest_says():
 
 
 def test_a_wrong_manifest_leaves_nothing_behind():
-    with pytest.raises(Invalid, match="other.py"):
+    with pytest.raises(Invalid, match=r"other\.py"):
         register(acme().scope, task("a"), task("a", filePath="other.py"))
     assert not Version.objects.exists()
     assert not Task.objects.exists()
