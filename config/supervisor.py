@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from signal import SIGKILL
 
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, from_os
 from config.stores.home import Home
 from config.stores.process import Child, Program, at_once
 from config.supervisor_undertaker import TOKEN_VARIABLE, Undertaker
@@ -70,7 +70,7 @@ class Supervised:
 
     def delay(self) -> float:
         """How long to wait before the next try."""
-        return min(_FIRST_DELAY * 2 ** max(self.failures - 1, 0), _LONGEST_DELAY)
+        return float(min(_FIRST_DELAY * 2 ** max(self.failures - 1, 0), _LONGEST_DELAY))
 
 
 class Supervisor:
@@ -163,7 +163,7 @@ class Supervisor:
     def _supervised(self, program: Program) -> Supervised:
         # Stores start nothing that outlives them, and end in an order of their own.
         mark = {} if program.is_store else {TOKEN_VARIABLE: self._undertaker.token}
-        return Supervised(program, Child(program, self.home.log(program.name), mark))
+        return Supervised(program, Child(program, self.home, mark))
 
     def _is_decided(self) -> bool:
         return self._has_ended or self.is_ready
@@ -176,6 +176,8 @@ class Supervisor:
                 self._bound_logs()
         except StoreError as error:
             self.failure = str(error)
+        except OSError as error:
+            self.failure = str(from_os(error, self.home.path))
         finally:
             self._stop_all()
             self._undertaker.stop()

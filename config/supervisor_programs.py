@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.stores.clickhouse.store import ClickHouse
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, from_os
 from config.stores.home import Home
 from config.stores.postgres import Postgres
 from config.stores.process import Program
@@ -69,28 +69,33 @@ def build(
 ) -> Supervisor:
     """A supervisor of what was chosen; a store whose URL is in `environment` is external."""
     given = dict(os.environ if environment is None else environment)
+    try:
+        with ExitStack() as held:
+            return _build(choice, given, report, held)
+    except OSError as error:
+        raise from_os(error, choice.home) from error
+
+
+def _build(choice: Choice, given: dict[str, str], report: Report, held: ExitStack) -> Supervisor:
     stores = [name for name in STORES if choice.wants(name) and not given.get(_URLS[name])]
     processes = [name for name in PROCESSES if choice.wants(name)]
-    with ExitStack() as held:
-        home = Home(choice.home)
-        home.make()
-        if stores:
-            held.enter_context(home.lock("stores"))
-        if processes:
-            held.enter_context(home.lock("up"))
-        if not given.get("SECRET_KEY"):
-            ensure_secret(home.path)
-        programs, addresses = _stores(home, stores, held)
-        # Those of an earlier `manage.py stores` stay known; what the caller gave wins over all.
-        known = embedded_urls(home.path)
-        known.pop("SERVER_URL", None)
-        variables = {**known, **addresses, **given}
-        variables["HOLDFAST_HOME"] = str(home.path)
-        if processes:
-            programs += _processes(choice, processes, variables, held)
-            addresses["SERVER_URL"] = variables["SERVER_URL"]
-        write_urls(home.path, {**_known_addresses(home.path), **addresses})
-        return Supervisor(home, programs, report=report, environment=variables, held=held.pop_all())
+    home = Home(choice.home)
+    home.make()
+    if stores:
+        held.enter_context(home.lock("stores"))
+    if processes:
+        held.enter_context(home.lock("up"))
+    if not given.get("SECRET_KEY"):
+        ensure_secret(home.path)
+    programs, addresses = _stores(home, stores, held)
+    # Those of an earlier `manage.py stores` stay known; what the caller gave wins over all.
+    known = embedded_urls(home.path)
+    variables = {**known, "SERVER_URL": "", **addresses, **given, "HOLDFAST_HOME": str(home.path)}
+    if processes:
+        programs += _processes(choice, processes, variables, held)
+        addresses["SERVER_URL"] = variables["SERVER_URL"]
+    write_urls(home.path, {**_known_addresses(home.path), **addresses})
+    return Supervisor(home, programs, report=report, environment=variables, held=held.pop_all())
 
 
 def _known_addresses(home: Path) -> dict[str, str]:

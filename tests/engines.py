@@ -65,7 +65,7 @@ class Engines:
             child.wait_ready()
 
     def _start(self, program: Program) -> Child:
-        child = Child(program, self.home.log(program.name))
+        child = Child(program, self.home)
         self._children.append(child)
         child.start()
         return child

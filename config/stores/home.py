@@ -35,7 +35,8 @@ class Home:
     def make(self) -> None:
         """Create the folders; the sockets' one is for us alone, whatever the umask."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "logs").mkdir(exist_ok=True)
+        for name in ("logs", "locks"):
+            (self.path / name).mkdir(exist_ok=True)
         self.sockets.mkdir(parents=True, exist_ok=True)
         if self.sockets.stat().st_uid != os.getuid():
             raise StoreError(f"{self.sockets} belongs to somebody else: remove it and try again")
@@ -43,6 +44,21 @@ class Home:
 
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
+
+    def process_lock(self, name: str) -> Path:
+        """The file that a supervised program holds while it lives."""
+        return self.path / "locks" / name
+
+    def is_locked(self, path: Path) -> bool:
+        """Whether a living process holds this lock."""
+        try:
+            with path.open("r+") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def lock(self, name: str) -> IO[str]:
         """Hold this home until the file is closed; raises StoreError when another one does."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
-import sys
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, full_disk
 from config.stores.home import Home, server_account
-from config.stores.process import Program
+from config.stores.process import Program, launched
 
 _PORT = 5432  # only the name of the socket: it listens on no network
 _USER = _DATABASE = "holdfast"
-_LAUNCH = Path(__file__).with_name("launch.py")
 _BUILTIN_LOCALE_SINCE = 17
 
 _TUNING = {
@@ -93,48 +92,92 @@ class Postgres:
             is_store=True,
             is_ready=self.is_ready,
             provision=self.provision,
+            diagnose=self.diagnose,
         )
 
     def prepare(self) -> None:
-        """Make the cluster where there is none, and see that it can be used where there is."""
+        """Make the cluster where there is none, and refuse one that is not of this version."""
         self._own(self.sockets)
-        if not (self.data / "PG_VERSION").exists():
+        version = self.data / "PG_VERSION"
+        if version.exists():
+            self._check_version(version.read_text().strip())
+        elif self.data.exists() and any(self.data.iterdir()):
+            raise StoreError(self._unusable("it holds files but no cluster"))
+        else:
             self._create()
 
-    def _create(self) -> None:
-        if self.template is not None and self.template.exists():
-            shutil.copytree(self.template, self.data, symlinks=True)
-            self._give(self.data)
+    def _check_version(self, found: str) -> None:
+        if found == str(self.major):
             return
-        self._own(self.data)
-        self._initdb()
-        if self.template is not None:
-            partial = self.template.with_name(f"{self.template.name}.{os.getpid()}")
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(self.data, partial, symlinks=True)
-            try:
-                partial.rename(self.template)
-            except OSError:  # another session was first
-                shutil.rmtree(partial)
+        if found.isdigit():
+            age = "newer" if int(found) > self.major else "older"
+            raise StoreError(
+                f"{self.data} is of PostgreSQL {found}, {age} than the {self.major} that is "
+                f"installed here: run PostgreSQL {found} on it by DATABASE_URL, or set "
+                "HOLDFAST_HOME to another folder"
+            )
+        raise StoreError(self._unusable("its version cannot be read"))
 
-    def _initdb(self) -> None:
+    def _create(self) -> None:
+        """Make the cluster beside its place, so that half of one is never taken for a whole."""
+        making = self.data.with_name("postgres.new")
+        shutil.rmtree(making, ignore_errors=True)
+        if self.template is not None and self.template.exists():
+            shutil.copytree(self.template, making, symlinks=True)
+            self._give(making)
+        else:
+            self._own(making)
+            self._initdb(making)
+            if self.template is not None:
+                self._keep(making, self.template)
+        if self.data.exists():
+            self.data.rmdir()
+        making.rename(self.data)
+
+    def _initdb(self, folder: Path) -> None:
         if self.major >= _BUILTIN_LOCALE_SINCE:
             locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         else:
             locale = ["--locale=C.UTF-8"]
         # Trust is safe: the socket's folder can be entered by this account alone.
         command = [
-            str(self.binaries / "initdb"), "--pgdata", str(self.data), "--username", _USER,
+            str(self.binaries / "initdb"), "--pgdata", str(folder), "--username", _USER,
             "--auth=trust", "--encoding=UTF8", "--data-checksums", "--no-instructions", *locale,
         ]  # fmt: skip
-        account = "-" if self.account is None else "{}:{}".format(*self.account)
-        launch = [sys.executable, "-S", "-E", str(_LAUNCH)]
-        tie = [str(os.getpid()), str(int(signal.SIGTERM)), account]
         done = subprocess.run(  # noqa: S603 -- our own programs
-            [*launch, *tie, *command], capture_output=True, text=True, check=False, cwd="/"
+            launched(command, signal.SIGTERM, self.account),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
         )
         if done.returncode != 0:
-            raise StoreError(f"PostgreSQL cannot make its data folder: {done.stderr.strip()}")
+            shutil.rmtree(folder, ignore_errors=True)
+            said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+            full = full_disk(done.stderr, self.data)
+            raise StoreError(full or f"PostgreSQL cannot make its data folder: {said[0]}")
+
+    def _keep(self, folder: Path, template: Path) -> None:
+        partial = template.with_name(f"{template.name}.{os.getpid()}")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, partial, symlinks=True)
+        try:
+            partial.rename(template)
+        except OSError:  # another session was first
+            shutil.rmtree(partial)
+
+    def diagnose(self, log: str) -> str | None:
+        """The sentence for an end that PostgreSQL explains in its log."""
+        if full := full_disk(log, self.data):
+            return full
+        reasons: list[str] = re.findall(r"(?:FATAL|PANIC):\s+(.*)", log)
+        return self._unusable(reasons[-1]) if reasons else None
+
+    def _unusable(self, reason: str) -> str:
+        return (
+            f"PostgreSQL cannot use {self.data}: {reason}. Restore that folder from a backup, or "
+            "move it away to begin with an empty database"
+        )
 
     def is_ready(self) -> bool:
         try:

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from config.stores.errors import StoreError
+from config.stores.home import Home
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _TAIL_BYTES = 16_384
@@ -33,6 +34,21 @@ def at_once() -> bool:
 def no_diagnosis(log: str) -> str | None:
     """Recognise no particular failure."""
     return None
+
+
+def launched(
+    command: Sequence[str],
+    lost_parent: int,
+    account: tuple[int, int] | None = None,
+    lock: Path | None = None,
+) -> list[str]:
+    """The command that runs `command` tied to this process; `lost_parent` is the signal.
+
+    Give the one of an orderly stop, so that data stays whole.
+    """
+    launch = [sys.executable, "-S", "-E", str(_LAUNCH), str(os.getpid()), str(int(lost_parent))]
+    identity = "-" if account is None else "{}:{}".format(*account)
+    return [*launch, identity, str(lock or "-"), *command]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +76,12 @@ class Program:
 class Child:
     """One running instance of a program, the leader of its own process group."""
 
-    def __init__(self, program: Program, log: Path, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, program: Program, home: Home, extra: Mapping[str, str] | None = None
+    ) -> None:
         self.program = program
-        self.log = log
+        self.log = home.log(program.name)
+        self._lock = home.process_lock(program.name)
         self._environment = {**program.environment, **(extra or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -89,12 +108,8 @@ class Child:
 
     def _launch(self, out: IO[bytes]) -> subprocess.Popen[bytes]:
         program = self.program
-        account = "-" if program.account is None else "{}:{}".format(*program.account)
-        # The signal of a lost parent is the one of an orderly stop: data stays whole.
-        launch = [sys.executable, "-S", "-E", str(_LAUNCH)]
-        tie = [str(os.getpid()), str(int(program.stop_signal)), account]
         return subprocess.Popen(  # noqa: S603 -- our own programs
-            [*launch, *tie, *program.command],
+            launched(program.command, program.stop_signal, program.account, self._lock),
             env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=out,

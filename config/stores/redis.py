@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
 import redis
 
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, full_disk
 from config.stores.home import Home
 from config.stores.process import Program
 
@@ -49,6 +50,7 @@ class Redis:
             prepare=self.prepare,
             is_store=True,
             is_ready=self.is_ready,
+            diagnose=self.diagnose,
         )
 
     def prepare(self) -> None:
@@ -60,3 +62,19 @@ class Redis:
                 return bool(client.ping())
         except redis.RedisError:
             return False
+
+    def diagnose(self, log: str) -> str | None:
+        """The sentence for a snapshot that this Redis cannot load."""
+        if full := full_disk(log, self.data):
+            return full
+        if found := re.search(r"(Can't handle RDB format version.*|Wrong signature.*)", log):
+            return self._unreadable(found[1])
+        if "Fatal error loading the DB" in log or "Internal error in RDB" in log:
+            return self._unreadable("it is damaged")
+        return None
+
+    def _unreadable(self, reason: str) -> str:
+        return (
+            f"Redis cannot read {self.data / 'dump.rdb'}: {reason.strip()}. Remove that file: "
+            "nothing that must last is in it"
+        )

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from config.stores.clickhouse.handler import USER
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, full_disk
 from config.stores.home import Home
 from config.stores.process import Program
 
@@ -110,6 +110,9 @@ class ClickHouse:
             return False
 
     def diagnose(self, log: str) -> str | None:
+        """The sentence for a folder that the engine cannot open."""
+        if full := full_disk(log, self.data):
+            return full
         if found := re.search(r"cannot open: (.*)", log):
             return (
                 f"ClickHouse cannot open {self.data}: {found[1][:300]}. Restore that folder from "
