@@ -1,4 +1,4 @@
-"""Keys that must not trigger twice: the customer's, a client's one logical call, one-time tokens."""
+"""Keys that must not trigger twice: a customer's, a client's one logical call, one-time tokens."""
 
 from __future__ import annotations
 

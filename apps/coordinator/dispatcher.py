@@ -1,0 +1,211 @@
+"""The dispatcher: one loop per process that settles reports and claims work for its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import InterfaceError, OperationalError
+
+from apps.coordinator.bell import listen
+from apps.coordinator.database import DatabaseThread
+from apps.coordinator.seats import Seat
+from apps.core import clock, metrics
+from apps.core.errors import DomainError
+from apps.runs.limits import limits
+from apps.runs.operations.exchange import exchange
+from apps.runs.operations.sessions import Beats, close_session, extend_leases, touch_sessions
+from apps.runs.operations.settle import Answer, Report
+from holdfast.protocol import Execute, Held, Malformed, Message
+
+_OUTAGE_PAUSE = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """All worker sessions of this process, and the loop that serves them.
+
+    Reports are taken as they come and settled together; while PostgreSQL is away they wait here,
+    and the workers keep their results until they are answered.
+    """
+
+    def __init__(self) -> None:
+        self.identity = uuid4()
+        self.database = DatabaseThread("dispatcher")
+        self._seats: dict[UUID, Seat] = {}
+        self._reports: list[Report] = []
+        self._beats: dict[UUID, dict[UUID, int]] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- What sockets call ---------------------------------------------------------------------
+
+    def seat(self, seat: Seat) -> None:
+        """A worker is connected; it may be back, before its old connection was seen to end."""
+        self._ensure_running()
+        self._seats[seat.session_id] = seat
+        metrics.workers_connected.set(len(self._seats))
+        self._wake.set()
+
+    def unseat(self, seat: Seat) -> bool:
+        """The connection of this seat ended; True unless the worker has another by now."""
+        if self._seats.get(seat.session_id) is not seat:
+            return False
+        del self._seats[seat.session_id]
+        metrics.workers_connected.set(len(self._seats))
+        return True
+
+    def report(self, reports: Iterable[Report]) -> None:
+        self._reports.extend(reports)
+        self._wake.set()
+
+    def resize(self, seat: Seat, slots: int) -> None:
+        seat.capacity = slots
+        self._wake.set()
+
+    def beat(self, seat: Seat, holding: list[Held]) -> None:
+        """What a worker still holds; all workers' beats are written together."""
+        self._beats[seat.session_id] = seat.beat(holding)
+
+    # -- The loops -----------------------------------------------------------------------------
+
+    def _ensure_running(self) -> None:
+        if self._tasks and not any(task.done() for task in self._tasks):
+            return
+        for task in self._tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._serve()),
+            loop.create_task(self._prolong()),
+            loop.create_task(listen(self._heard)),
+        ]
+
+    def _heard(self, ring: dict[str, Any]) -> None:
+        if ring["kind"] == "ready":
+            environments = {str(seat.environment_id) for seat in self._seats.values() if seat.free}
+            if ring["environment"] is None or ring["environment"] in environments:
+                self._wake.set()
+        elif ring["kind"] == "cancel" and (seat := self._seats.get(UUID(ring["session"]))):
+            asyncio.get_running_loop().create_task(self._check(seat, UUID(ring["run"])))
+
+    async def _serve(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits().poll_seconds):
+                    await self._wake.wait()
+            self._wake.clear()
+            await self._turn()
+
+    async def _turn(self) -> None:
+        reports, self._reports = self._reports, []
+        offers = [seat.offer for seat in self._seats.values() if seat.free]
+        if not reports and not offers:
+            return
+        try:
+            with metrics.claim_seconds.time():
+                answers = await self.database.run(exchange, reports, offers, now=clock.now())
+        except (OperationalError, InterfaceError) as error:
+            log.warning("PostgreSQL is away, reports are kept", extra={"error": str(error)})
+            self._reports = reports + self._reports
+            await asyncio.sleep(_OUTAGE_PAUSE)
+            self._wake.set()
+        except Exception:
+            log.exception("a turn failed; its reports are settled one by one")
+            answers = await self._one_by_one(reports)
+            self._deliver(answers)
+            await asyncio.sleep(0 if reports else _OUTAGE_PAUSE)
+        else:
+            self._deliver(answers)
+
+    async def _one_by_one(self, reports: list[Report]) -> list[Answer]:
+        """Settle each report by itself, so that one that cannot be settled stops no other."""
+        answers: list[Answer] = []
+        for report in reports:
+            try:
+                answers += await self.database.run(exchange, [report], [], now=clock.now())
+            except (OperationalError, InterfaceError):
+                self._reports.append(report)
+            except Exception as error:
+                is_known = isinstance(error, DomainError)
+                detail = str(error) if is_known else f"it could not be settled ({error!r})"
+                text = f"{report.message.type} of {report.message.run}: {detail}"
+                answers.append(Answer(session_id=report.session_id, message=Malformed(detail=text)))
+        return answers
+
+    def _deliver(self, answers: Iterable[Answer]) -> None:
+        grouped: dict[UUID, list[Message]] = {}
+        claimed = 0
+        for answer in answers:
+            grouped.setdefault(answer.session_id, []).append(answer.message)
+            claimed += isinstance(answer.message, Execute)
+        for session_id, messages in grouped.items():
+            # a worker that left meanwhile: its leases run out, or it asks when it is back
+            if seat := self._seats.get(session_id):
+                for message in messages:
+                    seat.note(message)
+                seat.send(messages)
+        if claimed:
+            metrics.claims.inc(claimed)
+            # where there was some there may be more
+            self._wake.set()
+        metrics.runs_held.set(sum(len(seat.holds) for seat in self._seats.values()))
+
+    async def _prolong(self) -> None:
+        """Write the beats of all workers, in one statement per interval."""
+        while True:
+            await asyncio.sleep(limits().beat_seconds / 3)
+            beats, self._beats = self._beats, {}
+            told = [Beats(session_id=s, generations=held) for s, held in beats.items()]
+            await self._guarded(self._write_beats, told)
+
+    async def _write_beats(self, told: list[Beats]) -> None:
+        now = clock.now()
+        if sessions := [beat.session_id for beat in told]:
+            await self.database.run(touch_sessions, sessions, now=now)
+            self._deliver(await self.database.run(extend_leases, told, now=now))
+
+    async def _check(self, seat: Seat, run_id: UUID) -> None:
+        """Look now at a run that is being canceled, instead of at the next beat."""
+        await self._guarded(self._ask_about, seat, run_id)
+
+    async def _ask_about(self, seat: Seat, run_id: UUID) -> None:
+        held = {
+            identifier: generation
+            for identifier, generation in seat.beat(
+                [Held(run=run, generation=hold.generation) for run, hold in seat.holds.items()]
+            ).items()
+            if identifier == run_id
+        }
+        beats = [Beats(session_id=seat.session_id, generations=held)]
+        self._deliver(await self.database.run(extend_leases, beats, now=clock.now()))
+
+    async def _guarded(self, step: Callable[..., Any], *args: Any) -> None:
+        """Run a step whose failure must not end its loop: the next beat makes up for it."""
+        try:
+            await step(*args)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("beats could not be written", extra={"error": str(error)})
+        except Exception:
+            log.exception("beats could not be written")
+
+    async def forget(self, seat: Seat) -> None:
+        """Note in PostgreSQL that a worker is gone, if it is and if that can be noted now."""
+        if not self.unseat(seat):
+            return
+        with contextlib.suppress(OperationalError, InterfaceError):
+            await self.database.run(
+                close_session, seat.session_id, coordinator=self.identity, now=clock.now()
+            )
+
+
+@cache
+def dispatcher() -> Dispatcher:
+    """The dispatcher of this process."""
+    return Dispatcher()

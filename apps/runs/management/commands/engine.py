@@ -1,0 +1,81 @@
+"""`manage.py engine`: the duties, for ever; any number of them may run."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from apps.core import clock, metrics
+from apps.runs.limits import limits
+from apps.runs.operations import duties
+
+_SLOW_EVERY = 10
+_OUTAGE_GRACE_BEATS = 2
+
+log = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Run the engine's duties until SIGTERM: promote due work, expire, rescue leases, prune."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        Engine().run(stop)
+
+
+class Engine:
+    """Ticks through the duties; a duty that fails is logged and tried again at the next tick.
+
+    Leases are rescued only while this engine has seen PostgreSQL for two beat intervals without a
+    break: right after an outage every lease looks expired although its worker is well.
+    """
+
+    def __init__(self) -> None:
+        self._ticks = 0
+        self._seen_since: float | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        log.info("the engine runs")
+        while not stop.is_set():
+            began = time.monotonic()
+            self.tick()
+            pause = limits().duty_seconds * random.uniform(0.8, 1.2)  # noqa: S311 -- not a secret
+            stop.wait(max(0.0, pause - (time.monotonic() - began)))
+        connection.close()
+        log.info("the engine has stopped")
+
+    def tick(self) -> None:
+        is_slow = self._ticks % _SLOW_EVERY == 0
+        self._ticks += 1
+        for duty in (*duties.FAST, *(duties.SLOW if is_slow else ())):
+            if duty is duties.rescue and not self._may_rescue():
+                continue
+            self._perform(duty)
+
+    def _may_rescue(self) -> bool:
+        grace = limits().beat_seconds * _OUTAGE_GRACE_BEATS
+        return self._seen_since is not None and time.monotonic() - self._seen_since >= grace
+
+    def _perform(self, duty: duties.Duty) -> None:
+        name = duty.__name__
+        try:
+            with metrics.duty_seconds.labels(name).time():
+                while duty(clock.now()) >= duties.BITE:
+                    pass
+        except Exception:
+            log.exception("a duty failed", extra={"duty": name})
+            metrics.duty_failures.labels(name).inc()
+            connection.close()
+            self._seen_since = None
+        else:
+            if self._seen_since is None:
+                self._seen_since = time.monotonic()

@@ -1,0 +1,24 @@
+"""What the engine does when others tell it something, and how it rings."""
+
+from __future__ import annotations
+
+from apps.core import bell
+from apps.deployments.facts import QueuesChanged, VersionPromoted
+from apps.runs.facts import CancelRequested, RunsReady
+from apps.runs.operations.versions import apply_queues, release_pending
+
+
+def ring_for_ready(fact: RunsReady) -> None:
+    bell.ring("ready", environment=str(fact.environment_id))
+
+
+def ring_for_cancel(fact: CancelRequested) -> None:
+    bell.ring("cancel", session=str(fact.session_id), run=str(fact.run_id))
+
+
+def release_waiting(fact: VersionPromoted) -> None:
+    release_pending(fact.environment_id, now=fact.at)
+
+
+def adopt_queues(fact: QueuesChanged) -> None:
+    apply_queues(fact.environment_id)
