@@ -53,16 +53,20 @@ class BatchProgress:
 
 
 @retried
-def create_batch(
+def create_batch(  # noqa: PLR0913 -- an announcement has these parts
     scope: Scope,
     *,
     run_count: int,
     parent_run_id: UUID | None = None,
     resume_parent: bool = False,
     idempotency_key: str | None = None,
+    token_digest: bytes | None = None,
     now: datetime,
 ) -> CreatedBatch:
-    """Announce a batch; the same idempotency key, while it lives, answers with the same batch."""
+    """Announce a batch; the same idempotency key, while it lives, answers with the same batch.
+
+    `token_digest` is a one-time public token that the batch consumes.
+    """
     bounds = limits()
     if not 1 <= run_count <= bounds.batch_items:
         raise Invalid(
@@ -76,6 +80,7 @@ def create_batch(
         return CreatedBatch(
             batch_id=holder, is_cached=True, waitpoint_id=_waitpoint_of(holder, resume_parent)
         )
+    _use_token(scope, token_digest, batch_id, now=now)
     _check_parent(scope, parent_run_id)
     batch = Batch.objects.create(
         id=batch_id,
@@ -104,6 +109,15 @@ def _hold(scope: Scope, key: str | None, batch_id: UUID, *, now: datetime) -> UU
     life = timedelta(seconds=limits().idempotency_seconds)
     hold = Hold(task="", key=key, run_id=batch_id, life=life)
     return hold_keys(scope.environment_id, KeyKind.BATCH, [hold], now=now)[batch_id]
+
+
+def _use_token(scope: Scope, digest: bytes | None, batch_id: UUID, *, now: datetime) -> None:
+    if digest is None:
+        return
+    life = timedelta(seconds=limits().idempotency_seconds)
+    hold = Hold(task="", key=digest.hex(), run_id=batch_id, life=life)
+    if hold_keys(scope.environment_id, KeyKind.TOKEN, [hold], now=now)[batch_id] != batch_id:
+        raise Invalid("this one-time token has already been used")
 
 
 def _waitpoint_of(batch_id: UUID, wanted: bool) -> UUID | None:
