@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from apps.api.caller import Caller
 from apps.api.errors import Unauthorized
 from apps.api.parsers import DEFAULT_LIMIT
+from apps.api.serializers.base import is_storable
 from apps.core import clock
 from apps.core.errors import NotFound
 from apps.environments.access import scope_for_user
@@ -59,6 +60,11 @@ class Endpoint(APIView):
             negotiator=self.get_content_negotiator(),
             parser_context=self.get_parser_context(request),
         )
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if not all(is_storable(part) for part in kwargs.values()):
+            raise NotFound
+        super().initial(request, *args, **kwargs)
 
     @property
     def caller(self) -> Caller:

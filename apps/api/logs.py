@@ -53,7 +53,7 @@ class LogCursorsShape(Shape):
 class LogPageShape(Shape):
     """A page of log lines, oldest first."""
 
-    data = LogLineShape(many=True)
+    data = LogLineShape(many=True)  # type: ignore[assignment]  # the wire's name
     pagination = LogCursorsShape()
 
 
@@ -82,7 +82,7 @@ class SpanNodeShape(Shape):
     id = serializers.CharField()
     parentId = serializers.CharField(required=False)
     runId = serializers.CharField()
-    data = SpanDataShape()
+    data = SpanDataShape()  # type: ignore[assignment]  # the wire's name
     children = serializers.ListField(child=ObjectField())
 
 
@@ -135,7 +135,7 @@ class TraceShape(Shape):
     """The tree under `trace`; with `page[size]`, a flat page under `data` instead."""
 
     trace = TreeShape(required=False)
-    data = FlatSpanShape(many=True, required=False)
+    data = FlatSpanShape(many=True, required=False)  # type: ignore[assignment]  # so too
     attemptFailures = AttemptFailureShape(many=True, required=False)
     pagination = NextShape(required=False)
 

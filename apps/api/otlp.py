@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from google.protobuf.json_format import MessageToJson
@@ -92,11 +93,13 @@ class _Intake(Endpoint):
     content_negotiation_class = InKind
     take: ClassVar[Callable[..., Taken]]
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         taken = type(self).take(
             self.scope, encoding=_encoding(request), body=_body(request), now=self.now
         )
-        return Response(self.success(taken))
+        # Not DRF's Response: it takes the content type from an empty message, which a success is.
+        chosen = request.accepted_renderer
+        return HttpResponse(chosen.render(self.success(taken)), content_type=chosen.media_type)
 
     def success(self, taken: Taken) -> Message:
         raise NotImplementedError

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from rest_framework.exceptions import ValidationError
+
 from apps.api.errors import BadRequest, NotImplementedHere
 from apps.api.serializers.base import ObjectField, is_storable
 from apps.core.durations import parse_duration, parse_moment
@@ -144,8 +146,10 @@ def _metadata(options: Mapping[str, Any]) -> dict[str, Any] | None:
             value = packets.plain(value, options.get("metadataType") or _JSON)
         except packets.PacketError as error:
             raise BadRequest(f"options.metadata: {error}") from None
-    found: dict[str, Any] = _OBJECT.run_validation(value)
-    return found
+    try:
+        return _OBJECT.run_validation(value)
+    except ValidationError as error:
+        raise ValidationError({"options": {"metadata": error.detail}}) from None
 
 
 def replay_overrides(body: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:

@@ -70,6 +70,15 @@ class AnyField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+class StorableField(AnyField):
+    """Any JSON value that a database can keep."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not all(is_storable(text) for text in _texts(data)):
+            raise serializers.ValidationError(_NOT_STORABLE)
+        return data
+
+
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class ObjectField(serializers.Field[dict[str, Any], Any, dict[str, Any], Any]):
     """A JSON object that a database can keep."""

@@ -13,6 +13,7 @@ from apps.api.serializers.base import (
     ObjectField,
     PublicIdField,
     Shape,
+    StorableField,
     StrictBooleanField,
     StrictIntegerField,
     TextOrNumberField,
@@ -183,9 +184,7 @@ class RunDetailShape(RelatedRunShape):
     maxDuration = serializers.IntegerField(source="max_duration_seconds", required=False)
     concurrencyKey = serializers.CharField(source="concurrency_key", required=False)
     replayOf = PublicIdField("run", source="replay_of_id", required=False)
-    reason = serializers.CharField(
-        source="status_reason", required=False, help_text="Why the run is in this state, in words."
-    )
+    reason = serializers.SerializerMethodField(help_text="Why the run is in this state, in words.")
 
     def get_payload(self, run: Any) -> Any:
         return shown(run.payload, run.payload_type)
@@ -208,6 +207,9 @@ class RunDetailShape(RelatedRunShape):
 
     def get_attempts(self, run: Any) -> list[AttemptShape]:
         return AttemptShape(self.context["attempts"], many=True).data  # type: ignore[return-value]
+
+    def get_reason(self, run: Any) -> str | None:
+        return self.context["reason"] or None
 
     def get_queue(self, run: Any) -> dict[str, str]:
         return {"name": run.queue}
@@ -241,7 +243,7 @@ class MetadataOperationBody(Body):
 
     type = serializers.ChoiceField(["set", "append", "remove", "delete", "increment", "update"])
     key = serializers.CharField(required=False)
-    value = AnyField(required=False, allow_null=True)
+    value = StorableField(required=False, allow_null=True)
 
 
 class MetadataBody(Body):

@@ -28,7 +28,9 @@ class QueueBody(Body):
 class IdempotencyOptionsBody(Body):
     """The key as the caller wrote it, before it was hashed."""
 
-    key = AnyField(required=False, help_text="What `ctx.run.idempotencyKey` and lists show.")
+    key = TextOrNumberField(
+        required=False, help_text="What `ctx.run.idempotencyKey` and lists show."
+    )
     scope = serializers.ChoiceField(_SCOPES, required=False)
 
 

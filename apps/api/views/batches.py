@@ -62,6 +62,7 @@ class BatchList(Endpoint):
             parent_run_id=body.get("parentRunId"),
             resume_parent=body.get("resumeParentOnCompletion", False),
             idempotency_key=body.get("idempotencyKey") or request.headers.get("idempotency-key"),
+            token_digest=self.caller.token_digest,
             now=self.now,
         )
         identifier = public_id("batch", created.batch_id)
@@ -96,8 +97,7 @@ class BatchItems(Endpoint):
     def post(self, request: Request, batch: str) -> Response:
         _require_ndjson(request)
         batch_id, now = parse_public_id("batch", batch), self.now
-        found = runs.get_batch(self.scope, batch_id)
-        items = self._items(cast(IO[bytes], request.stream), now, expected=found.run_count)
+        items = self._items(cast(IO[bytes], request.stream), now)
         accepted = deduplicated = 0
         progress = None
         # In portions, so that a batch of any size is never in memory as a whole.
@@ -118,15 +118,10 @@ class BatchItems(Endpoint):
             }
         )
 
-    def _items(
-        self, stream: IO[bytes], now: datetime, *, expected: int
-    ) -> Iterator[BatchItemRequest]:
+    def _items(self, stream: IO[bytes], now: datetime) -> Iterator[BatchItemRequest]:
         for number, line in lines(stream, _ITEM_LIMIT):
             try:
-                body = read(_ITEM, parse_json(line))
-                if body["index"] >= expected:
-                    raise Invalid(f"index {body['index']} is not below the runCount {expected}")
-                yield self._item(body, now)
+                yield self._item(read(_ITEM, parse_json(line)), now)
             except exceptions.ValidationError as error:
                 problem = invalid_body(error.detail)
                 raise Invalid(f"Line {number}: {problem}", detail=problem.detail) from None
@@ -176,6 +171,7 @@ class TaskBatch(Endpoint):
             parent_run_id=body.get("parentRunId"),
             resume_parent=body.get("resumeParentOnCompletion", False),
             idempotency_key=request.headers.get("idempotency-key"),
+            token_digest=self.caller.token_digest,
             now=now,
         )
         if not created.is_cached:
@@ -203,7 +199,8 @@ class BatchDetail(Endpoint):
         self.caller.require("read", [("batch", batch), ("runs", None)])
         found = runs.get_batch(self.scope, parse_public_id("batch", batch))
         members = runs.batch_runs(self.scope, found.id)
-        return Response(_shape(found, [public_id("run", run.id) for run in members]))
+        problems = runs.batch_errors(self.scope, found.id)
+        return Response(_shape(found, members, problems))
 
 
 class BatchResults(Endpoint):
@@ -225,7 +222,7 @@ class BatchResults(Endpoint):
         )
 
 
-def _shape(batch: Any, members: list[str]) -> dict[str, Any]:
+def _shape(batch: Any, members: list[Any], problems: list[Any]) -> dict[str, Any]:
     shaped: dict[str, Any] = BatchShape(
         {
             "id": batch.id,
@@ -234,11 +231,23 @@ def _shape(batch: Any, members: list[str]) -> dict[str, Any]:
             "createdAt": batch.created_at,
             "updatedAt": batch.updated_at,
             "runCount": batch.run_count,
-            "runs": members,
-            "processing": {"completedAt": batch.completed_at, "errors": []},
+            "runs": [public_id("run", run.id) for run in members],
+            "processing": {
+                "completedAt": batch.completed_at,
+                "errors": [_problem(item) for item in problems],
+            },
         }
     ).data
     return shaped
+
+
+def _problem(item: Any) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "taskIdentifier": item.task,
+        "error": item.error["message"],
+        "errorCode": item.error["code"],
+    }
 
 
 def _require_ndjson(request: Request) -> None:

@@ -85,6 +85,7 @@ class RunEndpoint(Endpoint):
             **self.shape_context(),
             "related": related,
             "attempts": runs.attempts(scope, run.id),
+            "reason": run.status_reason if run.is_final else runs.explain(scope, run.id),
         }
         found: dict[str, Any] = RunDetailShape(run, context=context).data
         return found

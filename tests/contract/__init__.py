@@ -1,0 +1,1 @@
+"""What others rely on: the real clients, and the OpenAPI document."""
