@@ -30,7 +30,7 @@ def kick(fact: RunsReady) -> None:
     if moment < _looked_at.get(fact.environment_id, 0) + _QUIET_SECONDS:
         return
     _looked_at[fact.environment_id] = moment
-    if supply.lacks_worker(fact.environment_id):
+    if supply.lacks_worker(fact.environment_id, now=clock.now()):
         _reconcile_soon()
 
 

@@ -102,7 +102,7 @@ def reconcile_pool(pool_name: str, *, clock: Clock, provider: Provider | None = 
         _start(instance, provider, clock=clock)
 
 
-def lacks_worker(environment_id: UUID) -> bool:
+def lacks_worker(environment_id: UUID, *, now: datetime) -> bool:
     """Whether runs of this environment wait for a worker that nobody has been asked for."""
     environment = Environment.objects.filter(pk=environment_id).only("type").first()
     if environment is None or environment.type == EnvironmentType.DEVELOPMENT:
@@ -115,7 +115,10 @@ def lacks_worker(environment_id: UUID) -> bool:
     if version_id is None:
         return False
     return not WorkerSession.objects.filter(
-        environment_id=environment_id, version_id=version_id, disconnected_at=None
+        environment_id=environment_id,
+        version_id=version_id,
+        disconnected_at=None,
+        seen_at__gt=now - _silence(),
     ).exists()
 
 
@@ -255,7 +258,9 @@ def _ready(config: PoolSettings) -> dict[Group, int]:
 def _warmth(config: PoolSettings, *, now: datetime) -> dict[Group, datetime]:
     """Current versions that were promoted, or had a busy worker, within the idle time."""
     since = now - timedelta(seconds=limits().worker_idle_seconds)
-    deployed = Promotion.objects.exclude(version__archive="").filter(environment__archived_at=None)
+    deployed = Promotion.objects.exclude(environment__type=EnvironmentType.DEVELOPMENT).filter(
+        environment__archived_at=None
+    )
     first = DEFAULT_MACHINE if config.by_machine else ""
     found = {
         Group(environment_id=environment_id, version_id=version_id, machine=first): promoted_at
@@ -297,7 +302,7 @@ def _workers(
     workers, busy = [], []
     for row in live:
         session = sessions.get(row.id)
-        is_connected = session is not None and session.disconnected_at is None
+        is_connected = session is not None and _is_connected(session, now=now)
         in_hand = held.get(session.id, 0) if session else 0
         if in_hand or needs[_group(row)].ready:
             row.busy_at = now
@@ -317,8 +322,17 @@ def _workers(
     return workers
 
 
+def _is_connected(session: WorkerSession, *, now: datetime) -> bool:
+    """A coordinator that was killed has not said goodbye for its sessions."""
+    return session.disconnected_at is None and session.seen_at > now - _silence()
+
+
+def _silence() -> timedelta:
+    return timedelta(seconds=limits().lease_seconds)
+
+
 def _silent_since(row: Instance, session: WorkerSession | None) -> datetime:
-    return session.disconnected_at if session and session.disconnected_at else row.created_at
+    return (session.disconnected_at or session.seen_at) if session else row.created_at
 
 
 def _latest_sessions(live: Sequence[Instance]) -> dict[UUID, WorkerSession]:
