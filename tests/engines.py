@@ -36,7 +36,7 @@ class Engines:
             self.home,
             binaries=binaries,
             settings={**UNSAFE_BUT_FAST, "autovacuum": "off"},
-            template=_template(binaries),
+            template=cluster_template(binaries),
         )
         self.redis = Redis(self.home)
         self.clickhouse = ClickHouse(self.home, _CLICKHOUSE_DATABASES)
@@ -84,7 +84,7 @@ def begin() -> Engines | None:
         _take_own_clickhouse_database()
         return None
     _sweep()
-    engines = Engines(_binaries())
+    engines = Engines(postgres_binaries())
     os.environ.update(engines.environment())
     return engines
 
@@ -96,13 +96,13 @@ def _take_own_clickhouse_database() -> None:
         os.environ["CLICKHOUSE_URL"] = f"{server}/test_{worker}"
 
 
-def _binaries() -> Path:
+def postgres_binaries() -> Path:
     """The PostgreSQL to test against: HOLDFAST_TEST_POSTGRES_BIN, else the wheel's."""
     chosen = os.environ.get("HOLDFAST_TEST_POSTGRES_BIN")
     return Path(chosen) if chosen else bundled_binaries()
 
 
-def _template(binaries: Path) -> Path:
+def cluster_template(binaries: Path) -> Path:
     """Where a fresh cluster of these programs is kept, to save initdb's seconds."""
     identity = f"{binaries}:{(binaries / 'postgres').stat().st_mtime_ns}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]

@@ -55,6 +55,7 @@ class Postgres:
         settings: dict[str, str] | None = None,
         template: Path | None = None,
     ) -> None:
+        self._home = home
         self.data = home.path / "postgres"
         self.sockets = home.sockets / "postgres"
         self.binaries = binaries or bundled_binaries()
@@ -101,6 +102,7 @@ class Postgres:
         version = self.data / "PG_VERSION"
         if version.exists():
             self._check_version(version.read_text().strip())
+            self._forget_the_dead()
         elif self.data.exists() and any(self.data.iterdir()):
             raise StoreError(self._unusable("it holds files but no cluster"))
         else:
@@ -117,6 +119,11 @@ class Postgres:
                 "HOLDFAST_HOME to another folder"
             )
         raise StoreError(self._unusable("its version cannot be read"))
+
+    def _forget_the_dead(self) -> None:
+        """Drop a killed server's claim: its process number may be somebody else's by now."""
+        if not self._home.is_locked(self._home.process_lock("postgres")):
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _create(self) -> None:
         """Make the cluster beside its place, so that half of one is never taken for a whole."""

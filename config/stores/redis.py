@@ -40,7 +40,7 @@ class Redis:
         # A snapshot is a courtesy to caches: nothing that must last is here.
         command = [
             str(server_binary()), "--port", "0", "--unixsocket", str(self.socket),
-            "--unixsocketperm", "700", "--dir", str(self.data), "--save", "300 1",
+            "--unixsocketperm", "700", "--dir", str(self.data), "--save", "300", "1",
             "--appendonly", "no", "--stop-writes-on-bgsave-error", "no",
             "--maxclients", "2000", "--daemonize", "no",
         ]  # fmt: skip

@@ -21,20 +21,31 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.disable()  # the libraries' complaints would repeat what the findings say
-        findings = []
-        for finding in examine():
-            findings.append(finding)
-            if not options["json"]:
-                self.stdout.write(_line(finding))
+        try:
+            findings = self._examine(is_told=not options["json"])
+        finally:
+            logging.disable(logging.NOTSET)
         problems = sum(finding.is_problem for finding in findings)
         if options["json"]:
             self.stdout.write(json.dumps({"problems": problems, "checks": _plain(findings)}))
-        elif problems:
-            self.stdout.write(f"{problems} {'problem' if problems == 1 else 'problems'}.")
         else:
-            self.stdout.write("All is well.")
+            self.stdout.write(_verdict(problems))
         if problems:
             sys.exit(1)
+
+    def _examine(self, *, is_told: bool) -> list[Finding]:
+        findings = []
+        for finding in examine():
+            findings.append(finding)
+            if is_told:
+                self.stdout.write(_line(finding))
+        return findings
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "All is well."
+    return "1 problem." if problems == 1 else f"{problems} problems."
 
 
 def _line(finding: Finding) -> str:
