@@ -82,6 +82,8 @@ class Buffer:
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
         """Write what is buffered if that is possible in time, and end the thread."""
+        if self._is_closing:
+            return
         self.flush(timeout)
         with self._changed:
             self._is_closing = True

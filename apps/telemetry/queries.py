@@ -108,10 +108,10 @@ def run_spans(
     first = [] if after else [trace.span_of(run, now=now)]
     wanted = limit - len(first)
     told = _spans(scope, run_id, after=after or SpanCursor(), limit=wanted + 1)
-    spans = first + told[:wanted]
-    has_more = len(told) > wanted
-    place = SpanCursor(start_ns=told[wanted - 1].start_ns, span_id=told[wanted - 1].span_id)
-    return SpanPage(spans=spans, next=place if has_more else None)
+    shown = told[:wanted]
+    latest = shown[-1] if shown else None
+    place = SpanCursor(start_ns=latest.start_ns, span_id=latest.span_id) if latest else SpanCursor()
+    return SpanPage(spans=first + shown, next=place if len(told) > wanted else None)
 
 
 def run_trace(scope: Scope, run_id: UUID, *, now: datetime) -> Trace:

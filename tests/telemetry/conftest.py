@@ -14,6 +14,9 @@ from apps.telemetry.store import Store, store
 from config.stores.clickhouse.store import ClickHouse
 from config.stores.home import Home
 from config.stores.process import Child
+from tests.api.conftest import acme, alice, api, charlie, nobody
+
+__all__ = ["acme", "alice", "api", "charlie", "nobody"]
 
 
 class Mortal:
@@ -39,8 +42,7 @@ class Mortal:
         self._clickhouse.close()
 
     def _new(self) -> Child:
-        program = self._clickhouse.program()
-        return Child(program, self._home.log(program.name))
+        return Child(self._clickhouse.program(), self._home)
 
 
 @pytest.fixture
