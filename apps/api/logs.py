@@ -16,6 +16,7 @@ from apps.api.errors import BadRequest
 from apps.api.schema import ErrorShape, errors
 from apps.api.serializers.base import ObjectField, Shape
 from apps.api.views.runs import READ, RunEndpoint
+from apps.core import traces
 from apps.core.ids import public_id
 from apps.runs import queries as runs
 from apps.runs.states import AttemptStatus
@@ -23,7 +24,7 @@ from apps.telemetry import queries
 from apps.telemetry.errors import TelemetryUnavailable
 from apps.telemetry.queries import LogCursor, LogLine, SpanCursor
 from apps.telemetry.rows import LEVELS
-from apps.telemetry.trace import Node, Span, span_id_of
+from apps.telemetry.trace import Node, Span
 
 _PAGE_SIZE = 100
 _LARGEST_PAGE = 1_000
@@ -221,7 +222,7 @@ class RunTrace(_Told):
             "data": [_flat(span) for span in page.spans],
             "attemptFailures": [
                 {
-                    "spanId": span_id_of(run.id),
+                    "spanId": traces.span_id(run.id),
                     "attemptNumber": attempt.number,
                     "runId": public_id("run", run.id),
                 }

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apps.core import ids
+from apps.core import ids, traces
 from apps.core.errors import NotFound
 from apps.environments.scope import Scope
 from apps.runs import queries as runs
@@ -130,7 +130,7 @@ def run_trace(scope: Scope, run_id: UUID, *, now: datetime) -> Trace:
 def run_span(scope: Scope, run_id: UUID, span_id: str, *, now: datetime) -> Span:
     """One span of a run, or the run's own; raises NotFound."""
     run = runs.get_run(scope, run_id)
-    if span_id == trace.span_id_of(run_id):
+    if span_id == traces.span_id(run_id):
         return trace.span_of(run, now=now)
     found = _rows("run_span", scope, run_id, span_id=span_id)
     if not found:

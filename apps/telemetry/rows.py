@@ -95,6 +95,7 @@ class Intake:
 
 def span_row(raw: RawSpan, intake: Intake) -> SpanRow:
     """The row of a span; one that has not ended, or says so, is partial."""
+    run_id = _run_id(raw.attributes, raw.resource)
     start = _moment(intake, raw.start_ns)
     span_id = raw.attributes.get(_SPAN_ID_KEY)
     status = _named(_STATUSES, raw.status)
@@ -102,9 +103,9 @@ def span_row(raw: RawSpan, intake: Intake) -> SpanRow:
     bounds = intake.limits
     return SpanRow(
         environment_id=intake.environment_id,
-        run_id=_run_id(raw.attributes, raw.resource),
+        run_id=run_id,
         attempt=_attempt(raw.attributes, raw.resource),
-        trace_id=raw.trace_id,
+        trace_id=raw.trace_id or (run_id.hex if run_id != NO_RUN else ""),
         span_id=span_id if isinstance(span_id, str) else raw.span_id,
         parent_span_id=raw.parent_span_id,
         name=_cut(raw.name, bounds.value_bytes),

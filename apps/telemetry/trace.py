@@ -1,12 +1,7 @@
-"""A run as a trace: the run itself is the root, what its worker told hangs below it.
-
-The ids are derived, so that nothing is stored for a run to be a span: its span id is the low half
-of its own id, and its trace the one it was triggered in, or else that of the run at the top.
-"""
+"""A run as a trace: the run itself is the root, what its worker told hangs below it."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from apps.core import traces
 from apps.runs.states import RunStatus
 
 if TYPE_CHECKING:
     from apps.runs.models import Run
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _DEEPEST = 100  # what is nested deeper hangs flat on the last level, so that JSON can carry it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_ERRORS = {RunStatus.COMPLETED, RunStatus.CANCELED}
@@ -72,21 +67,9 @@ class Trace:
     is_truncated: bool
 
 
-def span_id_of(run_id: UUID) -> str:
-    """The id of the span that a run itself is."""
-    return f"{run_id.int & (1 << 64) - 1:016x}"
-
-
 def trace_id_of(run: Run) -> str:
-    """The trace a run belongs to: its caller's, else that of the run at the top of its tree."""
-    if found := _TRACEPARENT.fullmatch(run.traceparent or ""):
-        return found[1]
-    return (run.root_id or run.id).hex
-
-
-def traceparent_of(run: Run) -> str:
-    """What a worker is given, so that the spans of an attempt hang below the run's own."""
-    return f"00-{trace_id_of(run)}-{span_id_of(run.id)}-01"
+    """The trace that a run belongs to."""
+    return traces.trace_id(run.id, root_id=run.root_id, traceparent=run.traceparent)
 
 
 def span_of(run: Run, *, now: datetime) -> Span:
@@ -95,7 +78,7 @@ def span_of(run: Run, *, now: datetime) -> Span:
     is_error = run.is_final and status not in _NOT_ERRORS
     return Span(
         run_id=run.id,
-        span_id=span_id_of(run.id),
+        span_id=traces.span_id(run.id),
         parent_span_id=_parent_of(run),
         trace_id=trace_id_of(run),
         attempt=run.attempt_count,
@@ -146,9 +129,8 @@ def _hang(top: Node, below: dict[str, list[Span]], placed: set[str], depth: int 
 
 def _parent_of(run: Run) -> str:
     if run.parent_id:
-        return span_id_of(run.parent_id)
-    found = _TRACEPARENT.fullmatch(run.traceparent or "")
-    return found[2] if found else ""
+        return traces.span_id(run.parent_id)
+    return traces.caller_span_id(run.traceparent)
 
 
 def _nanoseconds(moment: datetime) -> int:

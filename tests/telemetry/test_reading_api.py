@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from apps.core import traces
 from apps.core.ids import new_id, public_id
 from apps.runs.states import RunStatus
 from apps.telemetry import store as stores
 from apps.telemetry.operations import intake
-from apps.telemetry.trace import span_id_of
 from tests.api import scenes
 from tests.api.client import Api
 from tests.telemetry import exports
@@ -173,7 +173,7 @@ def test_rows_that_charlie_forges_for_acmes_run_are_not_shown(api, charlie, run)
 
 
 def test_the_trace_is_a_tree_below_the_run(api, run):
-    root = span_id_of(scenes.uuid_of(run))
+    root = traces.span_id(scenes.uuid_of(run))
     tell(
         api,
         run,
@@ -225,7 +225,7 @@ def test_the_trace_is_read_in_pages_the_run_first(api, run):
         after = answer["pagination"].get("next")
         if after is None:
             break
-    assert seen == [span_id_of(scenes.uuid_of(run)), *ids]
+    assert seen == [traces.span_id(scenes.uuid_of(run)), *ids]
 
 
 def test_a_page_of_one_is_the_run_and_says_whether_there_is_more(api, run):
@@ -253,7 +253,7 @@ def test_one_span_shows_what_it_says(api, run):
 
 def test_a_run_is_a_span_too_and_shows_the_runs_it_triggered(api, run):
     child = scenes.run(api, parentRunId=run)
-    found = api.get(f"/api/v1/runs/{run}/spans/{span_id_of(scenes.uuid_of(run))}").ok()
+    found = api.get(f"/api/v1/runs/{run}/spans/{traces.span_id(scenes.uuid_of(run))}").ok()
     assert [triggered["id"] for triggered in found["triggeredRuns"]] == [child]
     trace = api.get(f"/api/v1/runs/{run}/trace").ok()["trace"]
     assert [node["runId"] for node in trace["rootSpan"]["children"]] == [child]

@@ -165,3 +165,12 @@ def test_a_failed_span_is_an_error_and_others_say_their_level():
     )
     assert [row.level for row in rows] == ["ERROR", "WARN", "TRACE"]
     assert [row.status for row in rows] == ["error", "unset", "unset"]
+
+
+def test_a_span_without_a_trace_has_the_one_of_its_run():
+    untraced = exports.span("b7ad6b7169203331")
+    untraced.trace_id = b""
+    (row,) = span_rows(untraced, holdfast__run_id=NAME)
+    assert row.trace_id == RUN.hex
+    (row,) = span_rows(untraced)
+    assert row.trace_id == ""

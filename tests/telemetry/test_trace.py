@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from apps.core import traces
 from apps.core.ids import new_id
 from apps.runs.models import Run
 from apps.runs.states import RunStatus
@@ -15,7 +16,7 @@ from apps.telemetry.trace import Node, Span
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RUN = new_id()
-ROOT = trace.span_id_of(RUN)
+ROOT = traces.span_id(RUN)
 
 
 def run(status: RunStatus = RunStatus.EXECUTING, **fields) -> Run:
@@ -113,10 +114,11 @@ def test_the_parent_of_a_run_is_its_parent_run_or_its_callers_span():
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert trace.span_of(run(traceparent=caller), now=NOW).parent_span_id == "b7ad6b7169203331"
     child = run(parent_id=parent, traceparent=caller)
-    assert trace.span_of(child, now=NOW).parent_span_id == trace.span_id_of(parent)
+    assert trace.span_of(child, now=NOW).parent_span_id == traces.span_id(parent)
     assert trace.span_of(run(), now=NOW).parent_span_id == ""
 
 
 def test_a_worker_is_told_to_hang_its_spans_below_the_run():
-    assert trace.traceparent_of(run()) == f"00-{RUN.hex}-{ROOT}-01"
+    told = traces.traceparent_of(RUN, root_id=None, traceparent=None)
+    assert told == f"00-{RUN.hex}-{ROOT}-01"
     assert len(ROOT) == 16

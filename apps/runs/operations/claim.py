@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apps.core import sql
+from apps.core import sql, traces
 from apps.core.ids import public_id
 from apps.environments.models import Environment
 from apps.runs.limits import limits
@@ -157,7 +157,9 @@ def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
         machine=machine.name,
         executed_ms=row["executed_ms"],
         metadata=json.loads(row["metadata"]),  # raw rows carry jsonb as text
-        traceparent=row["traceparent"],
+        traceparent=traces.traceparent_of(
+            row["id"], root_id=row["root_id"], traceparent=row["traceparent"]
+        ),
         context={
             **place,
             "run": {

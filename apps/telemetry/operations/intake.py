@@ -53,9 +53,10 @@ _POINTS: dict[Encoding, Callable[[bytes], int]] = {
 def take_spans(scope: Scope, *, body: bytes, encoding: Encoding, now: datetime) -> Taken:
     """Accept the spans of an export; raises MalformedExport and then takes none of them."""
     intake = _intake(scope, body, now)
-    raw = list(_SPANS[encoding](body))
-    rows = [span_row(span, intake) for span in raw if span.span_id and span.trace_id]
-    return _keep("spans", rows, body, rejected=len(raw) - len(rows), why="a span needs both ids")
+    rows = [span_row(span, intake) for span in _SPANS[encoding](body)]
+    kept = [row for row in rows if row.span_id and row.trace_id]
+    why = "a span needs an id, and a trace or a run"
+    return _keep("spans", kept, body, rejected=len(rows) - len(kept), why=why)
 
 
 def take_logs(scope: Scope, *, body: bytes, encoding: Encoding, now: datetime) -> Taken:
