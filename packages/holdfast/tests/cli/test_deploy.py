@@ -46,6 +46,13 @@ def test_a_failing_import_shows_its_traceback(alice: Cli, stub: Stub):
     assert done.out == ""
 
 
+def test_a_traceback_that_the_log_has_shown_is_not_shown_twice(alice: Cli, stub: Stub):
+    error = {"message": "no", "traceback": "Traceback: here\n"}
+    log = "Installing requirements\nTraceback: here\n"
+    stub.deployment_end = {"status": "FAILED", "error": error, "log": log}
+    assert alice("deploy").err.count("Traceback: here") == 1
+
+
 def test_a_dry_run_sends_nothing(alice: Cli, stub: Stub):
     (alice.folder / "requirements.txt").write_text("httpx\n")
     done = alice("deploy", "--dry-run", "--json")

@@ -142,11 +142,10 @@ def test_runs_are_canceled_and_replayed(cli: Cli, stub: Stub):
 
 def line(number: int) -> dict[str, object]:
     return {
-        "at": f"2026-11-24T05:00:0{number}Z",
+        "time": f"2026-11-24T05:00:0{number}Z",
         "message": f"line {number}",
         "level": "WARN",
         "attributes": {"n": number},
-        "cursor": str(number + 1),
     }
 
 

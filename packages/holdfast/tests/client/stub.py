@@ -219,9 +219,9 @@ def result(stub: Stub, _request: Recorded, run_id: str) -> Answer:
 def logs(stub: Stub, request: Recorded, run_id: str) -> Answer:
     lines = stub.logs.get(run_id, [])
     start = int(request.query.get("page[after]", 0))
-    page = lines[start : start + 2]
-    more = start + 2 < len(lines)
-    return Answer(body={"data": page, "pagination": {"next": str(start + 2)} if more else {}})
+    end = min(start + 2, len(lines))
+    pagination = {"latest": str(end)} | ({"next": str(end)} if end < len(lines) else {})
+    return Answer(body={"data": lines[start:end], "pagination": pagination})
 
 
 def put_packet(stub: Stub, _request: Recorded, path: str) -> Answer:

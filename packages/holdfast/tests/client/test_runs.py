@@ -143,7 +143,7 @@ def test_a_stored_result_is_downloaded(client: SyncHoldfastClient, stub: Stub):
 
 
 def test_events_and_logs_are_listed(client: SyncHoldfastClient, stub: Stub):
-    stub.logs["run_x"] = [{"at": "2026-11-24T05:00:00Z", "message": str(n)} for n in range(3)]
+    stub.logs["run_x"] = [{"time": "2026-11-24T05:00:00Z", "message": str(n)} for n in range(3)]
     assert client.runs.events("run_x") == [{"run": "run_x", "name": "created"}]
     assert [line.message for line in client.runs.logs("run_x")] == ["0", "1", "2"]
 

@@ -137,7 +137,7 @@ def _follow(
 def _report(session: Session, deployment: Deployment, *, promoted: bool, started: float) -> Exit:
     if deployment.status != "DEPLOYED":
         error = deployment.error
-        if error and error.traceback:
+        if error and error.traceback and error.traceback.strip() not in deployment.log:
             session.output.block(error.traceback)
         reason = (error and error.message) or "the server does not say why"
         raise CliError(f"The deployment is {deployment.status}: {reason}")

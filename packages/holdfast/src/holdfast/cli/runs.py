@@ -154,9 +154,10 @@ def _print_logs(
     session: Session, client: SyncHoldfastClient, run_id: str, after: str | None
 ) -> str | None:
     """Print all lines after a cursor; returns that of the latest line."""
-    for line in client.runs.logs(run_id, after=after):
-        session.output.line(_log_text(line), line)
-        after = line.cursor or after
+    for page in client.runs.logs(run_id, after=after).pages():
+        for line in page.data:
+            session.output.line(_log_text(line), line)
+        after = page.latest or after
     return after
 
 

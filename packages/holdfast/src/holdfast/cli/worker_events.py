@@ -10,8 +10,6 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Output, duration
 from holdfast.worker import ConnectionRefused, ProjectFailed, WorkerEvent
 
-_ABOUT_THE_WORKER = ("disconnected", "draining")
-
 
 class WorkerLines:
     """Prints the events of one or several workers; in JSON all of them, one object per line."""
@@ -25,7 +23,7 @@ class WorkerLines:
             self._output.line("", _record(event))
         elif event.kind in ("completed", "failed"):
             self._output.line(_ended(event))
-        elif event.kind in _ABOUT_THE_WORKER:
+        elif event.kind == "disconnected" or _is_draining_runs(event):
             self._output.note(Text.assemble(_clock(), (f"{event.kind}: {event.detail}", "yellow")))
 
 
@@ -36,6 +34,10 @@ def refusal(error: ConnectionRefused | ProjectFailed, output: Output) -> CliErro
         return CliError(str(error), Exit.AUTHENTICATION if is_key else Exit.REFUSED)
     output.block(str(error))
     return CliError("The tasks cannot be imported: see the traceback above.", Exit.FAILED)
+
+
+def _is_draining_runs(event: WorkerEvent) -> bool:
+    return event.kind == "draining" and not event.detail.startswith("0 ")
 
 
 def _ended(event: WorkerEvent) -> Text:
@@ -60,9 +62,9 @@ def _record(event: WorkerEvent) -> dict[str, object]:
     fields = {
         "run": event.run,
         "task": event.task,
-        "attempt": event.attempt,
+        "attempt": event.attempt or "",
         "detail": event.detail,
     }
     ended = {"seconds": event.seconds, "willRetry": event.will_retry}
     shown = fields | (ended if event.kind in ("completed", "failed") else {})
-    return {"event": event.kind} | {name: v for name, v in shown.items() if v not in ("", 0)}
+    return {"event": event.kind} | {name: value for name, value in shown.items() if value != ""}

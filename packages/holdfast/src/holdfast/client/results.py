@@ -32,11 +32,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """One page of a list, and the cursor of the next."""
+    """One page of a list, and the cursor of the next.
+
+    A list that still grows has `latest`, too: what comes later is found after it.
+    """
 
     data: list[T]
     next: str | None = None
     previous: str | None = None
+    latest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,14 +193,14 @@ class RunResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLog(Result):
-    """A line that a run logged; the lines after it are those after its `cursor`."""
+    """A line that a run logged."""
 
-    at: datetime
+    at: Annotated[datetime, pydantic.Field(alias="time")]
     message: str
     level: str = "INFO"
     attempt: int | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
-    cursor: str | None = None
+    span_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +313,8 @@ def read_page(shape: type[T]) -> Callable[[Response], Page[T]]:
             raise MalformedAnswerError("the server answered something that is not a page")
         pagination = body.get("pagination") or {}
         data: list[T] = build(list[shape], body.get("data"))  # type: ignore[valid-type]
-        return Page(data=data, next=pagination.get("next"), previous=pagination.get("previous"))
+        cursors = {name: pagination.get(name) for name in ("next", "previous", "latest")}
+        return Page(data=data, **cursors)
 
     return parse
 
