@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from holdfast.hooks import global_hooks
 from holdfast.tasks import registry
@@ -57,4 +58,17 @@ async def working(fake: FakeCoordinator, **options: Any) -> AsyncIterator[Worker
 @pytest.fixture
 async def worker(coordinator: FakeCoordinator) -> AsyncIterator[Worker]:
     async with working(coordinator) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_coordinator() -> AsyncIterator[FakeCoordinator]:
+    """One for a module whose tests only add runs."""
+    async with FakeCoordinator() as fake:
+        yield fake
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_worker(shared_coordinator: FakeCoordinator) -> AsyncIterator[Worker]:
+    async with working(shared_coordinator) as running:
         yield running

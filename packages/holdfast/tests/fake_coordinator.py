@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Self
 
+from websockets import ConnectionClosed
 from websockets.asyncio.server import ServerConnection, serve
 
 from holdfast import packets, protocol
@@ -102,9 +103,7 @@ class FakeCoordinator:
         """The `count`-th result that was reported for a run."""
 
         def reported() -> list[Message]:
-            return [
-                m for m in self.received if isinstance(m, Completed | Failed) and m.run == run
-            ]
+            return [m for m in self.received if isinstance(m, Completed | Failed) and m.run == run]
 
         await self.wait_for(lambda: len(reported()) >= count)
         return reported()[count - 1]
@@ -137,7 +136,7 @@ class FakeCoordinator:
             async for frame in socket:
                 for message in protocol.decode(frame, protocol.TO_COORDINATOR):
                     await self._hear(socket, message)
-        except Exception:
+        except ConnectionClosed:
             pass
         finally:
             if self.connection is socket:
@@ -146,6 +145,7 @@ class FakeCoordinator:
                 self._news.notify_all()
 
     async def _hear(self, socket: ServerConnection, message: Message) -> None:
+        self.received.append(message)
         if isinstance(message, Hello):
             await self._greet(socket, message)
         if isinstance(message, Capacity):
@@ -155,7 +155,6 @@ class FakeCoordinator:
         if self.settles and isinstance(message, Suspended):
             await self._say(socket, self._settled(message, "waiting"))
             await self._finish_children(socket, message)
-        self.received.append(message)
         async with self._news:
             self._news.notify_all()
 
@@ -179,23 +178,20 @@ class FakeCoordinator:
 
     async def _settle(self, socket: ServerConnection, message: Completed | Failed) -> None:
         if isinstance(message, Failed) and message.retry_delay_ms is not None:
-            again = self._settled(
-                message, "retry_here", attempt=message.attempt + 1, delay_ms=1
-            )
+            again = self._settled(message, "retry_here", attempt=message.attempt + 1, delay_ms=1)
             await self._say(socket, again)
         else:
             await self._say(socket, self._settled(message, "final"))
 
     def _settled(self, message: Any, outcome: Any, **fields: Any) -> Settled:
-        return Settled(
-            run=message.run, generation=message.generation, outcome=outcome, **fields
-        )
+        return Settled(run=message.run, generation=message.generation, outcome=outcome, **fields)
 
     async def _finish_children(self, socket: ServerConnection, message: Suspended) -> None:
         """Children complete at once: each returns its payload."""
         results = [
-            WaitpointResult(id=w, ok=True, output=self._children[w][0],
-                            output_type=self._children[w][1])
+            WaitpointResult(
+                id=w, ok=True, output=self._children[w][0], output_type=self._children[w][1]
+            )
             for w in message.waitpoints
             if w in self._children
         ]
@@ -252,7 +248,8 @@ class FakeCoordinator:
         content = json.dumps(answer).encode()
         writer.write(
             f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(content)}\r\n\r\n".encode() + content
+            f"content-length: {len(content)}\r\n\r\n".encode()
+            + content
         )
         await writer.drain()
         async with self._news:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from holdfast import packets
 from holdfast.protocol import Completed, MetadataChanged, Started, Suspended
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def coordinator(shared_coordinator):
+    return shared_coordinator
+
+
+@pytest.fixture
+def worker(shared_worker):
+    return shared_worker
 
 
 async def test_a_run_starts_and_its_result_comes_back(coordinator, worker):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -60,13 +59,14 @@ class AttemptResult:
 
 
 class Stopwatch:
-    """Execution time: runs until it is paused."""
+    """Execution time by a clock: runs until it is paused."""
 
-    __slots__ = ("_since", "_total")
+    __slots__ = ("_clock", "_since", "_total")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._total = 0.0
-        self._since: float | None = time.monotonic()
+        self._since: float | None = clock()
 
     def pause(self) -> None:
         """Stop counting."""
@@ -75,12 +75,12 @@ class Stopwatch:
     def resume(self) -> None:
         """Go on counting."""
         if self._since is None:
-            self._since = time.monotonic()
+            self._since = self._clock()
 
     @property
     def elapsed(self) -> float:
         """Seconds so far."""
-        return self._total + (0.0 if self._since is None else time.monotonic() - self._since)
+        return self._total + (0.0 if self._since is None else self._clock() - self._since)
 
 
 class Attempt:
@@ -106,7 +106,7 @@ class Attempt:
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
-        self.watch = Stopwatch()
+        self.watch = Stopwatch(state.loop.time)
         self._packet = (payload, payload_type)
         self._max_attempts = max_attempts
         self._max_duration = max_duration

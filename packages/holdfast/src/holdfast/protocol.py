@@ -312,7 +312,7 @@ def decode(frame: str | bytes, known: Sequence[type[Message]]) -> list[Message]:
     try:
         items = json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame)
     except Exception as error:
-        raise ProtocolError(f"a frame must be a JSON or msgpack list of messages: {error}") from None
+        raise ProtocolError(f"a frame must be a JSON or msgpack list: {error}") from None
     if not isinstance(items, list):
         raise ProtocolError("a frame must be a list of messages")
     adapters = _adapters(tuple(known))
@@ -345,7 +345,7 @@ def _adapters(known: tuple[type[Message], ...]) -> dict[str, pydantic.TypeAdapte
 def _fields(message: Message) -> dict[str, Any]:
     shallow = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
     return {
-        name: [dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for v in value]
+        name: [dataclasses.asdict(v) if isinstance(v, Held | WaitpointResult) else v for v in value]
         if isinstance(value, list)
         else value
         for name, value in shallow.items()

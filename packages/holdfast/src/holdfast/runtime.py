@@ -56,6 +56,7 @@ class RunState:
         loop: The event loop of the task process, for calls from threads.
         traceparent: The W3C trace context of the attempt.
         local: Storage for middleware, hooks and the task itself.
+        blocked_threads: How many of the task's threads wait for the event loop.
     """
 
     context: Context
@@ -65,3 +66,4 @@ class RunState:
     loop: asyncio.AbstractEventLoop
     traceparent: str | None = None
     local: dict[str, Any] = field(default_factory=dict)
+    blocked_threads: int = 0

@@ -194,11 +194,20 @@ def call_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     try:
         _refuse_running_loop("the function")
-        loop = require_run("a …_sync function").loop
+        state = require_run("a …_sync function")
     except BaseException:
         coroutine.close()
         raise
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    return asyncio.run_coroutine_threadsafe(_counted(coroutine, state), state.loop).result()
+
+
+async def _counted(coroutine: Coroutine[Any, Any, T], state: RunState) -> T:
+    """Count the thread as blocked from the event loop's side, where it cannot be seen halfway."""
+    state.blocked_threads += 1
+    try:
+        return await coroutine
+    finally:
+        state.blocked_threads -= 1
 
 
 def _refuse_running_loop(name: str) -> None:

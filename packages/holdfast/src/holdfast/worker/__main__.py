@@ -36,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(serve(options))
     except ConnectionRefused as error:
-        _log.error("refused (%s): %s", error.code, error)  # noqa: TRY400 - not a fault of ours
+        _log.error("refused (%s): %s", error.code, error)
         return EXIT_REFUSED
     except ProjectFailed as error:
-        _log.error("the project could not be imported:\n%s", error)  # noqa: TRY400 - as above
+        _log.error("the project could not be imported:\n%s", error)
         return EXIT_PROJECT_FAILED
     return 0
 

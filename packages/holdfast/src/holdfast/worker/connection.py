@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import random
 import time
@@ -26,6 +27,7 @@ from holdfast.protocol import Beat, Hello, Message, MetadataChanged, Refused, We
 _log = logging.getLogger("holdfast.worker")
 
 PATH = "/coordinator/v1"
+_HAS_MSGPACK = importlib.util.find_spec("msgpack") is not None
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _OPEN_SECONDS = 10.0
@@ -138,8 +140,7 @@ class Connection:
 
     async def _connected(self) -> None:
         """One WebSocket, from its opening to its end."""
-        binary = protocol.msgpack is not None
-        offered = [protocol.SUBPROTOCOL_MSGPACK] if binary else []
+        offered = [protocol.SUBPROTOCOL_MSGPACK] if _HAS_MSGPACK else []
         async with connect(
             self._url,
             additional_headers={"Authorization": f"Bearer {self._key}"},
@@ -157,8 +158,7 @@ class Connection:
                 await self._serve(socket, welcome)
             finally:
                 self._socket = None
-                kept = [m for m in self._outbox if isinstance(m, MetadataChanged)]
-                self._outbox = kept
+                self._outbox = [m for m in self._outbox if isinstance(m, MetadataChanged)]
 
     async def _greet(self, socket: ClientConnection) -> Welcome:
         sent = time.monotonic()
@@ -236,13 +236,13 @@ class Connection:
 
 def _chunks(messages: list[Message]) -> list[list[Message]]:
     """Messages in frames of a moderate size."""
-    chunks: list[list[Message]] = [[]]
-    size = 0
+    chunks: list[list[Message]] = []
+    room = 0
     for message in messages:
         length = len(getattr(message, "output", None) or "")
-        if size + length > _FRAME_BYTES and chunks[-1]:
+        if not chunks or length > room:
             chunks.append([])
-            size = 0
+            room = _FRAME_BYTES
         chunks[-1].append(message)
-        size += length
+        room -= length
     return chunks

@@ -267,17 +267,23 @@ class Pool:
             self._settle(None)
         elif operation == "failed":
             self._settle(ProjectFailed(message["traceback"]))
-        elif operation == "forked":
-            self._processes[message["id"]].forked(message["pid"])
-        elif operation == "not_forked":
-            _log.error("no task process could be started: %s", message["reason"])
-            process = self._processes.get(message["id"])
-            if process is not None:
-                process.exited(signal.SIGKILL)
-        elif operation == "exited":
+        else:
+            self._tell_process(message)
+
+    def _tell_process(self, message: Frame) -> None:
+        """Pass on what the template says about one of its children."""
+        operation = message["op"]
+        if operation == "exited":
             for process in list(self._processes.values()):
                 if process.pid == message["pid"]:
                     process.exited(message["status"])
+            return
+        process = self._processes[message["id"]]
+        if operation == "forked":
+            process.forked(message["pid"])
+        else:
+            _log.error("no task process could be started: %s", message["reason"])
+            process.exited(signal.SIGKILL)
 
     def _settle(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():

@@ -236,9 +236,12 @@ class _Run:
         if target == "self":
             self._process.send({"op": "metadata", "run": self.id, "operations": operations})
             return
-        parameter = f"{target}_operations"
+        runs = self._process.client.runs
         with self._board.busy():
-            await self._process.client.runs.change_metadata(self.id, **{parameter: operations})
+            if target == "parent":
+                await runs.change_metadata(self.id, parent_operations=operations)
+            else:
+                await runs.change_metadata(self.id, root_operations=operations)
 
     async def add_tags(self, tags: list[str]) -> None:
         """Add tags over HTTP."""
@@ -305,7 +308,7 @@ class _Run:
 
 def _waitpoint(handle: RunHandle | BatchHandle) -> str:
     if handle.waitpoint_id is None:
-        raise HoldfastError(f"the server gave no waitpoint for {handle.id}; is it a Holdfast server?")
+        raise HoldfastError(f"the server gave no waitpoint for {handle.id}: is it too old?")
     return handle.waitpoint_id
 
 

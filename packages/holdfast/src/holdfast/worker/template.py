@@ -26,8 +26,6 @@ from holdfast.worker import linux
 from holdfast.worker.frames import Frame, Unpacker, pack
 from holdfast.worker.task_process import run_task_process
 
-_NEW = 1  # descriptors that come with a fork order
-
 
 def main(descriptor: int, root: str) -> None:
     """Import the project, report, then fork as told until the worker is gone.
@@ -81,7 +79,8 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._send({"op": "ready", "tasks": tasks})
         while True:
-            ready, _, _ = select.select([self._control, self._wake], [], [])
+            watched: list[int | socket.socket] = [self._control, self._wake]
+            ready = select.select(watched, [], [])[0]
             if self._wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, 4096)
@@ -142,20 +141,18 @@ class Template:
 
     def _reap(self, helpers: set[int]) -> None:
         """Report ended task processes, and leave nothing of theirs alive."""
-        while True:
-            ended = self._next_ended()
-            if ended is None:
-                break
-            pid, is_task_process = ended, ended in self._known
-            if is_task_process:
+        ended: list[tuple[int, int]] = []
+        while (pid := self._next_ended()) is not None:
+            if pid in self._known:
                 _kill_group(pid)  # while the zombie still holds the group's number
             _, status = os.waitpid(pid, 0)
             helpers.discard(pid)
-            if is_task_process:
+            if pid in self._known:
                 self._known.discard(pid)
-                self._kill_orphans(helpers)
-                self._send({"op": "exited", "pid": pid, "status": status})
+                ended.append((pid, status))
         self._kill_orphans(helpers)
+        for pid, status in ended:
+            self._send({"op": "exited", "pid": pid, "status": status})
 
     def _next_ended(self) -> int | None:
         try:

@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from holdfast.protocol import (
     Failed,
     Held,
     Hello,
+    Malformed,
     Message,
     MetadataChanged,
     Resume,
@@ -156,6 +157,16 @@ class Worker:
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._handlers: dict[type[Message], Callable[[Any], None]] = {
+            Execute: self._accept,
+            Settled: self._settled,
+            Resume: self._resume,
+            Cancel: self._cancel,
+            Stale: self._stale,
+            Drain: lambda _: self.drain(),
+            Malformed: self._malformed,
+            Welcome: self._welcomed,
+        }
         self._connection = Connection(
             api_url=options.api_url,
             secret_key=options.secret_key,
@@ -302,22 +313,15 @@ class Worker:
     # -- what the coordinator says -------------------------------------------------------------
 
     def _received(self, message: Message) -> None:
-        if isinstance(message, Execute):
-            self._accept(message)
-        elif isinstance(message, Settled):
-            self._settled(message)
-        elif isinstance(message, Resume):
-            self._resume(message)
-        elif isinstance(message, Cancel):
-            self._cancel(message)
-        elif isinstance(message, Stale):
-            run = self._held(message.run, message.generation)
-            if run is not None:
-                self._forget(run, kill=True)
-        elif isinstance(message, Drain):
-            self.drain()
-        elif isinstance(message, protocol.Malformed):
-            _log.error("the coordinator did not understand a message: %s", message.detail)
+        self._handlers[type(message)](message)
+
+    def _stale(self, message: Stale) -> None:
+        run = self._held(message.run, message.generation)
+        if run is not None:
+            self._forget(run, kill=True)
+
+    def _malformed(self, message: Malformed) -> None:
+        _log.error("the coordinator did not understand a message: %s", message.detail)
 
     def _held(self, run: str, generation: int) -> _Run | None:
         held = self._runs.get(run)
@@ -383,7 +387,7 @@ class Worker:
         self._arm_deadline(run)
         self._tell("resumed", run)
         if run.result is not None:  # it ended while it was suspended
-            run.result = _with_generation(run.result, run.generation)
+            run.result = replace(run.result, generation=run.generation)
             self._connection.send(run.result)
 
     def _cancel(self, message: Cancel) -> None:
@@ -615,10 +619,9 @@ class Worker:
     def _tell(self, kind: str, run: _Run | None = None, **fields: Any) -> None:
         if self._options.on_event is None:
             return
-        about = (
-            {} if run is None else {"run": run.id, "task": run.order.task, "attempt": run.attempt}
-        )
-        self._options.on_event(WorkerEvent(kind=kind, **about, **fields))
+        if run is not None:
+            fields |= {"run": run.id, "task": run.order.task, "attempt": run.attempt}
+        self._options.on_event(WorkerEvent(kind=kind, **fields))
 
 
 def _context(run: _Run) -> dict[str, Any]:
@@ -626,9 +629,3 @@ def _context(run: _Run) -> dict[str, Any]:
     context = run.order.context
     attempt = {**(context.get("attempt") or {}), "number": run.attempt}
     return {**context, "attempt": attempt}
-
-
-def _with_generation(result: Completed | Failed, generation: int) -> Completed | Failed:
-    import dataclasses
-
-    return dataclasses.replace(result, generation=generation)

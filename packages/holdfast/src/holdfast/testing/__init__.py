@@ -1,0 +1,165 @@
+"""Run tasks in memory, with a clock that can be turned and without any server.
+
+    from holdfast.testing import Bench
+
+    with Bench() as bench:
+        run = bench.run(charge, {"order": 7})
+        assert run.status == "COMPLETED"
+        assert len(run.attempts) == 2
+
+Tasks execute by the rules of a task process: payload validation, hooks, middleware, retries,
+children, metadata, cancellation, `max_duration`. Time jumps: a retry in an hour, a delay of a day
+and ``asyncio.sleep(600)`` take no time, while `Bench.now` moves on. Plain functions run in real
+threads, and `time.sleep` in them takes as long as it says. Queues have no limits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from holdfast.tasks import Registry, Task, registry
+from holdfast.testing.clock import SkippingLoop, Stuck
+from holdfast.testing.engine import GRACE_SECONDS, Engine
+from holdfast.testing.runs import BenchAttempt, BenchRun
+from holdfast.triggering import Options, item
+
+__all__ = ["GRACE_SECONDS", "Bench", "BenchAttempt", "BenchRun", "Stuck"]
+
+T = TypeVar("T")
+
+_THREADS = 32
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Bench:
+    """Runs tasks in memory.
+
+    Args:
+        tasks: Where to look tasks up; by default all that were defined in this process.
+        start: What the clock shows first.
+        environment: The type of environment that tasks see.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Registry | None = None,
+        start: datetime = _START,
+        environment: str = "DEVELOPMENT",
+    ) -> None:
+        self._loop = SkippingLoop(self._are_threads_at_work)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bench")
+        self._loop.set_default_executor(self._threads)
+        self._start = start
+        self._engine = Engine(
+            tasks=registry if tasks is None else tasks,
+            environment=environment,
+            clock=lambda: self.now,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def runs(self) -> list[BenchRun]:
+        """All runs, in the order of their creation."""
+        return self._engine.runs
+
+    @property
+    def now(self) -> datetime:
+        """What the clock shows."""
+        return self._start + timedelta(seconds=self._loop.time())
+
+    def run(
+        self, task: Task[Any, Any] | str, payload: Any = None, **options: Unpack[Options]
+    ) -> BenchRun:
+        """Trigger a run and let time pass until it has ended.
+
+        Args:
+            task: The task, or its id.
+            payload: The payload.
+            **options: As of `Task.trigger`.
+
+        Raises:
+            Stuck: It waits for something that will never happen.
+            LookupError: There is no such task.
+        """
+        run = self.trigger(task, payload, **options)
+        if run.status == "PENDING_VERSION":
+            raise LookupError(f"there is no task {run.task!r} in this process")
+        self._drive(self._engine.end_of(run))
+        return run
+
+    def trigger(
+        self, task: Task[Any, Any] | str, payload: Any = None, **options: Unpack[Options]
+    ) -> BenchRun:
+        """Trigger a run; it starts when time passes next: in `run`, `advance` or `settle`."""
+        name = task if isinstance(task, str) else task.id
+        made = item(name, payload, **options)
+        return self._drive(self._engine.trigger(made))[0]
+
+    def advance(self, by: float | timedelta) -> None:
+        """Let time pass: seconds or a `timedelta`; everything due in it happens."""
+        seconds = by.total_seconds() if isinstance(by, timedelta) else by
+        self._drive(asyncio.sleep(seconds))
+
+    def settle(self) -> None:
+        """Let time pass until every run has ended.
+
+        Raises:
+            Stuck: Some run waits for something that will never happen.
+        """
+        self._drive(self._engine.settle())
+
+    def cancel(self, run: BenchRun, *, reason: str = "") -> None:
+        """Cancel a run and its children; an executing one may take `GRACE_SECONDS` to stop."""
+        self._drive(self._engine.cancel(run, reason))
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        if not self._loop.is_closed():
+            self._drive(self._engine.stop())
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._loop.close()
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work on the bench's loop, from a thread of its own where a loop is running."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._loop.run_until_complete(work)
+        outcome: list[T] = []
+        failure: list[BaseException] = []
+
+        def drive() -> None:
+            try:
+                outcome.append(self._loop.run_until_complete(work))
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=drive)
+        thread.start()
+        thread.join()
+        if failure:
+            raise failure[0]
+        return outcome[0]
+
+    def _are_threads_at_work(self) -> bool:
+        """Whether a thread of a task does something that takes real time."""
+        return self._loop.threads > self._engine.blocked_threads()

@@ -1,0 +1,386 @@
+"""The engine of a bench: the life of a run, in memory, by the rules of the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast import context as contexts
+from holdfast import packets
+from holdfast.attempts import Attempt, AttemptResult
+from holdfast.client.results import BatchHandle, RunHandle, RunResult
+from holdfast.client.triggers import BatchItem, TriggerOptions, duration_text
+from holdfast.errors import internal_error
+from holdfast.hooks import run_hooks_safely
+from holdfast.machines import get_machine
+from holdfast.metadata import RunMetadata
+from holdfast.metadata import apply as apply_metadata
+from holdfast.protocol import WaitpointResult
+from holdfast.runtime import RunState
+from holdfast.tags import MAX_TAGS, check_tags
+from holdfast.tasks import Registry, Task, registry
+from holdfast.testing.runs import BenchAttempt, BenchRun
+from holdfast.waits import WaitBoard
+
+GRACE_SECONDS = 30.0
+"""How long a canceled run may take to stop."""
+
+_STATUS = {
+    "completed": "COMPLETED",
+    "failed": "FAILED",
+    "crashed": "CRASHED",
+    "timed_out": "TIMED_OUT",
+    "canceled": "CANCELED",
+}
+_UNITS = {"w": 604_800, "d": 86_400, "hr": 3_600, "h": 3_600, "m": 60, "s": 1}
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Life:
+    """A run and what the engine knows of it beyond what it shows."""
+
+    run: BenchRun
+    payload: packets.Packet
+    result: packets.Packet = field(default_factory=lambda: packets.encode(None))
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    attempt: Attempt | None = None
+    driver: asyncio.Task[None] | None = None
+
+    def as_result(self) -> WaitpointResult:
+        """What a parent that waits for it is told."""
+        run = self.run
+        return WaitpointResult(
+            id=run.id,
+            ok=run.status == "COMPLETED",
+            run=run.id,
+            output=self.result.data,
+            output_type=self.result.data_type,
+            error=run.error,
+        )
+
+
+class Engine:
+    """Triggers and drives runs.
+
+    Args:
+        tasks: Where to look tasks up.
+        environment: The type of environment that tasks see.
+        clock: What time it is.
+    """
+
+    def __init__(self, *, tasks: Registry, environment: str, clock: Callable[[], datetime]) -> None:
+        self.runs: list[BenchRun] = []
+        self._tasks = tasks
+        self._environment = environment
+        self._clock = clock
+        self._lives: dict[str, Life] = {}
+        self._keys: dict[tuple[str, str], BenchRun] = {}
+
+    async def trigger(
+        self, given: BatchItem, parent: BenchRun | None = None
+    ) -> tuple[BenchRun, bool]:
+        """Make a run, or find the one that has the idempotency key already."""
+        key = (given.task, given.options.get("idempotency_key") or "")
+        if key[1] and key in self._keys:
+            return self._keys[key], True
+        run = BenchRun(
+            id=f"run_{len(self.runs) + 1}",
+            task=given.task,
+            payload=given.payload,
+            options=given.options,
+            created_at=self._clock(),
+            tags=list(given.options.get("tags", ())),
+            metadata=dict(given.options.get("metadata", {})),
+            parent=parent,
+        )
+        if key[1]:
+            self._keys[key] = run
+        if parent is not None:
+            parent.children.append(run)
+        self._begin(run)
+        return run, False
+
+    def life_of(self, run_id: str) -> Life:
+        """What the engine knows of a run."""
+        return self._lives[run_id]
+
+    async def end_of(self, run: BenchRun) -> None:
+        """Wait until a run has ended."""
+        await self._lives[run.id].ended.wait()
+
+    async def settle(self) -> None:
+        """Wait until every run that can end has ended."""
+        while waiting := [run for run in self.runs if not run.is_final and self._is_driven(run)]:
+            await self.end_of(waiting[0])
+
+    async def cancel(self, run: BenchRun, reason: str) -> None:
+        """Cancel a run and its children."""
+        for child in run.children:
+            await self.cancel(child, reason)
+        life = self._lives[run.id]
+        if life.attempt is not None:
+            life.attempt.stop("canceled", reason)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await life.ended.wait()
+        if not run.is_final:
+            if life.driver is not None:
+                life.driver.cancel()
+            error = internal_error("TASK_RUN_CANCELLED", "The run was canceled")
+            self._end(life, AttemptResult(ending="canceled", error=error))
+
+    async def stop(self) -> None:
+        """Break off everything."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for other in others:
+            other.cancel()
+        if others:
+            await asyncio.wait(others, timeout=GRACE_SECONDS)
+
+    def blocked_threads(self) -> int:
+        """How many threads of tasks wait for the event loop."""
+        attempts = [life.attempt for life in self._lives.values() if life.attempt is not None]
+        return sum(attempt.state.blocked_threads for attempt in attempts)
+
+    def _begin(self, run: BenchRun) -> None:
+        life = self._lives[run.id] = Life(run=run, payload=packets.encode(run.payload))
+        self.runs.append(run)
+        task = self._tasks.get(run.task)
+        if task is None:
+            run.status = "PENDING_VERSION"
+        else:
+            life.driver = asyncio.get_running_loop().create_task(self._live(life, task))
+
+    def _is_driven(self, run: BenchRun) -> bool:
+        return self._lives[run.id].driver is not None
+
+    async def _live(self, life: Life, task: Task[Any, Any]) -> None:
+        """One run, from its queue to its end."""
+        run = life.run
+        await self._delay(run)
+        most = run.options.get("max_attempts") or (task.retry or registry.default_retry).attempts
+        for number in itertools.count(1):
+            run.status = "EXECUTING"
+            started = self._clock()
+            result = await self._attempt(life, task, number, most)
+            run.attempts.append(
+                BenchAttempt(
+                    number=number,
+                    started_at=started,
+                    ended_at=self._clock(),
+                    ending=result.ending,
+                    error=result.error,
+                )
+            )
+            if result.retry_delay is None:
+                self._end(life, result)
+                return
+            run.status = "QUEUED"
+            await asyncio.sleep(result.retry_delay)
+
+    async def _delay(self, run: BenchRun) -> None:
+        delay = run.options.get("delay")
+        if delay is not None:
+            run.status = "DELAYED"
+            await asyncio.sleep(self._seconds_until(delay))
+            run.status = "QUEUED"
+
+    def _seconds_until(self, delay: Any) -> float:
+        if isinstance(delay, datetime):
+            aware = delay if delay.tzinfo else delay.replace(tzinfo=UTC)
+            return max(0.0, (aware - self._clock()).total_seconds())
+        return _seconds(duration_text(delay))
+
+    async def _attempt(
+        self, life: Life, task: Task[Any, Any], number: int, most: int
+    ) -> AttemptResult:
+        run = life.run
+        runtime = _BenchRuntime(self, life)
+        state = RunState(
+            context=contexts.from_wire(self._context(run, task, number, most)),
+            runtime=runtime,
+            task=task,
+            metadata=runtime.metadata,
+            loop=asyncio.get_running_loop(),
+        )
+        life.attempt = Attempt(
+            state=state,
+            payload=life.payload.data,
+            payload_type=life.payload.data_type,
+            max_attempts=most,
+            max_duration=run.options.get("max_duration") or task.max_duration,
+            on_stop=runtime.board.cancel,
+        )
+        try:
+            return await life.attempt.run()
+        finally:
+            life.attempt = None
+            await runtime.finish()
+
+    def _context(
+        self, run: BenchRun, task: Task[Any, Any], number: int, most: int
+    ) -> dict[str, Any]:
+        queue = run.options.get("queue") or task.queue_name
+        now = self._clock().isoformat()
+        return {
+            "run": {
+                "id": run.id,
+                "tags": run.tags,
+                "isTest": run.options.get("test", False),
+                "createdAt": run.created_at.isoformat(),
+                "startedAt": now,
+                "maxAttempts": most,
+                "idempotencyKey": run.options.get("idempotency_key_options", {}).get("key"),
+                "parentTaskRunId": run.parent.id if run.parent else None,
+                "rootTaskRunId": _root(run).id if run.parent else None,
+                "priority": run.options.get("priority"),
+            },
+            "attempt": {"number": number, "startedAt": now},
+            "task": {"id": task.id, "filePath": task.file_path},
+            "queue": {"id": f"queue_{queue}", "name": queue},
+            "environment": {"id": "env_bench", "slug": "dev", "type": self._environment},
+            "organization": {"id": "org_bench", "slug": "bench", "name": "Bench"},
+            "project": {"id": "proj_bench", "ref": "proj_bench", "slug": "bench", "name": "Bench"},
+            "machine": get_machine(run.options.get("machine") or task.machine).name,
+        }
+
+    def _end(self, life: Life, result: AttemptResult) -> None:
+        run = life.run
+        life.result = packets.Packet(result.output, result.output_type)
+        run.status = _STATUS[result.ending]
+        run.error, run.output = result.error, packets.decode(*life.result)
+        run.finished_at = self._clock()
+        if run.status != "COMPLETED":  # a failed run frees its key
+            self._keys = {key: other for key, other in self._keys.items() if other is not run}
+        life.ended.set()
+
+
+class _BenchRuntime:
+    """What a run on a bench has for surroundings (see `holdfast.runtime.Runtime`)."""
+
+    def __init__(self, engine: Engine, life: Life) -> None:
+        self.metadata = RunMetadata()
+        self.metadata.values = life.run.metadata  # shown while the run executes
+        self.board = WaitBoard(suspend=self._suspend, resume=self._resumed)
+        self._engine = engine
+        self._life = life
+        self._batches: dict[str, list[BenchRun]] = {}
+        self._watching: set[asyncio.Task[None]] = set()
+
+    async def trigger(self, task: str, payload: Any, options: TriggerOptions) -> RunHandle:
+        """Start a child."""
+        given = BatchItem(task=task, payload=payload, options=options)
+        child, is_cached = await self._engine.trigger(given, self._life.run)
+        return RunHandle(id=child.id, is_cached=is_cached, waitpoint_id=child.id)
+
+    async def batch_trigger(
+        self, items: Sequence[BatchItem], options: TriggerOptions
+    ) -> BatchHandle:
+        """Start children."""
+        children = [(await self._engine.trigger(given, self._life.run))[0] for given in items]
+        batch = f"batch_{self._life.run.id}_{len(self._batches) + 1}"
+        self._batches[batch] = children
+        return BatchHandle(id=batch, run_count=len(children))
+
+    async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
+        """Suspend until the child has ended."""
+        return await self.board.wait(handle.id)
+
+    async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
+        """Suspend until all children have ended."""
+        children = self._batches[handle.id]
+        await asyncio.gather(*(self.board.wait(child.id) for child in children))
+        return [
+            RunResult(
+                ok=child.status == "COMPLETED",
+                id=child.id,
+                output=child.output,
+                error=child.error,
+                task=child.task,
+            )
+            for child in children
+        ]
+
+    async def change_metadata(self, target: str, operations: list[dict[str, Any]]) -> None:
+        """Change the metadata of an ancestor; the run's own is changed already."""
+        run = self._life.run
+        if target != "self":
+            ancestor = _root(run) if target == "root" else run.parent or run
+            for operation in operations:
+                apply_metadata(ancestor.metadata, operation)
+
+    async def add_tags(self, tags: list[str]) -> None:
+        """Add tags."""
+        run = self._life.run
+        together = list(dict.fromkeys([*run.tags, *tags]))
+        check_tags(tuple(together[: MAX_TAGS + 1]))
+        run.tags[:] = together
+
+    def emit(self, record: dict[str, Any]) -> None:
+        """Keep a log line."""
+        if record["kind"] == "log":
+            self._life.run.logs.append(record)
+
+    async def finish(self) -> None:
+        """Apply what is left of changes to ancestors' metadata, and stop watching."""
+        for target in list(self.metadata.pending):
+            await self.change_metadata(target, self.metadata.take(target))
+        for task in self._watching:
+            task.cancel()
+
+    async def _suspend(self, waitpoints: list[str]) -> None:
+        attempt = self._life.attempt
+        if attempt is None:
+            return
+        state = attempt.state
+        await run_hooks_safely(state.task.hooks, "on_wait", ctx=state.context)
+        attempt.suspended()
+        self._life.run.status = "WAITING"
+        self._watching.add(asyncio.get_running_loop().create_task(self._watch(waitpoints)))
+
+    async def _watch(self, waitpoints: list[str]) -> None:
+        """Resume when the first of the children has ended, with all that have."""
+        children = [self._engine.life_of(run_id) for run_id in waitpoints]
+        waiting = [asyncio.ensure_future(child.ended.wait()) for child in children]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        ended = [child for child in children if child.ended.is_set()]
+        await self.board.resumed([child.as_result() for child in ended])
+
+    async def _resumed(self) -> None:
+        attempt = self._life.attempt
+        if attempt is not None:
+            attempt.resumed()
+            self._life.run.status = "EXECUTING"
+            state = attempt.state
+            await run_hooks_safely(state.task.hooks, "on_resume", ctx=state.context)
+
+
+def _root(run: BenchRun) -> BenchRun:
+    while run.parent is not None:
+        run = run.parent
+    return run
+
+
+def _seconds(text: str) -> float:
+    """The length of a duration like ``1h30m``; raises ValueError."""
+    total, number, unit = 0.0, "", ""
+    for letter in [*text.replace(" ", ""), "0"]:
+        if letter.isdigit() and unit:
+            total += int(number) * _UNITS[unit]
+            number, unit = letter, ""
+        elif letter.isdigit():
+            number += letter
+        else:
+            unit += letter
+    if not total and text != "0s":
+        raise ValueError(f"{text!r} is not a duration: write it like 30s, 10m, 1h30m or 7d")
+    return total
