@@ -156,9 +156,17 @@ def test_a_promotion_warms_one_worker_before_any_run(hall, reconcile):
     assert len(alive(hall)) == 1
 
 
-def test_what_triggers_it_all_is_a_deployed_environment(hall, reconcile):
+def test_a_development_environment_never_gets_a_worker(hall, reconcile):
     ship(key_scope(acme().development), now=clock.now())
     trigger(scope=key_scope(acme().development))
+    reconcile()
+    assert not Instance.objects.exists()
+
+
+def test_a_version_that_was_never_shipped_is_left_to_its_owners_workers(hall, reconcile):
+    version = register_version(acme().scope, manifest=manifest("hello"), now=clock.now())
+    promote_version(acme().scope, number=version.number, now=clock.now())
+    trigger()
     reconcile()
     assert not Instance.objects.exists()
 

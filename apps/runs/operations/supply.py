@@ -221,7 +221,8 @@ def _needs(
 ) -> dict[Group, Need]:
     ready = _ready(config)
     warm = _warmth(config, now=now)
-    groups = {*ready, *warm, *(_group(row) for row in live)}
+    startable = _startable({*ready, *warm})
+    groups = startable | {_group(row) for row in live}
     crashes = _crashes(pool, groups, now=now)
     current = set(
         Promotion.objects.filter(
@@ -233,13 +234,23 @@ def _needs(
         count, crashed_at = crashes.get((group.version_id, group.machine), (0, None))
         needs[group] = Need(
             group=group,
-            ready=ready.get(group, 0),
+            ready=ready.get(group, 0) if group in startable else 0,
             is_current=group.version_id in current,
             warm_since=warm.get(group),
             crashes=count,
             crashed_at=crashed_at,
         )
     return needs
+
+
+def _startable(groups: set[Group]) -> set[Group]:
+    """Those whose version was shipped to us; others run where their owners run them."""
+    shipped = set(
+        Version.objects.filter(id__in={group.version_id for group in groups})
+        .exclude(archive="")
+        .values_list("id", flat=True)
+    )
+    return {group for group in groups if group.version_id in shipped}
 
 
 def _ready(config: PoolSettings) -> dict[Group, int]:
