@@ -73,7 +73,7 @@ def fetch(name: str) -> tuple[IO[bytes], str]:
 
 def _url(environment_id: UUID, key: str, verb: Verb, base: str) -> str:
     name = object_name(environment_id, key)
-    if isinstance(default_storage._wrapped, FileSystemStorage):  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(default_storage, FileSystemStorage):  # asks what it wraps, making it if need be
         return f"{base}{PATH}{signing.dumps([verb, name], salt=_SALT)}"
     return str(
         default_storage.url(  # type: ignore[call-arg]

@@ -31,5 +31,8 @@ class Caller:
         """Refuse a public token that does not grant `action` on any of these resources."""
         if self.grants is None or self.grants.allows(action, wanted := list(resources)):
             return
-        names = [f"{action}:{kind}:{name}" if name else f"{action}:{kind}" for kind, name in wanted]
+        # Only the first is what the caller named; the others would tell what it is not to see.
+        (kind, name), *others = wanted
+        first = f"{action}:{kind}:{name}" if name else f"{action}:{kind}"
+        names = dict.fromkeys([first, *(f"{action}:{kind}" for kind, _ in others)])
         raise ScopeMissing(f"Unauthorized: this token needs one of the scopes {', '.join(names)}")
