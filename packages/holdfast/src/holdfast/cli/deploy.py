@@ -41,7 +41,14 @@ DEPLOYMENT_FIELDS: list[Column] = [
 @click.command(cls=Command)
 @click.option("--skip-promotion", is_flag=True, help="Do not make it the current version.")
 @click.option("--dry-run", is_flag=True, help="Pack it, show what would be sent, send nothing.")
-@click.option("--timeout", type=float, default=900, show_default=True, help="In seconds.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait no longer than this.",
+)
 @pass_session
 def deploy(session: Session, skip_promotion: bool, dry_run: bool, timeout: float) -> Exit:
     """Ship this project as a new version.
@@ -94,12 +101,19 @@ def promote(session: Session, version: str) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many.",
+)
 @pass_session
 def deployments(session: Session, limit: int) -> None:
     """List what was shipped, newest first.
 
-    That to prod, unless --env says otherwise.
+    What was shipped to prod, unless --env says otherwise.
     """
     page = session.client("prod").deployments.list(size=limit).first()
     session.output.show(

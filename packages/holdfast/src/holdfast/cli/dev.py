@@ -30,6 +30,7 @@ from holdfast.worker import ConnectionRefused, ProjectFailed, Worker, WorkerEven
     "--capacity",
     type=click.IntRange(1),
     default=os.cpu_count() or 1,
+    metavar="N",
     help="Runs at once; the number of CPUs unless said otherwise.",
 )
 @click.option("--echo", is_flag=True, help="Show what runs print.")

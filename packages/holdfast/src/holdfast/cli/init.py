@@ -45,7 +45,14 @@ async def hello(name: str) -> str:
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-@click.option("--dir", "tasks", default="tasks", show_default=True, help="Where the tasks are.")
+@click.option(
+    "--dir",
+    "tasks",
+    default="tasks",
+    show_default=True,
+    metavar="NAME",
+    help="Where the tasks are.",
+)
 @click.option("--force", is_flag=True, help="Replace a holdfast.toml that is there.")
 @pass_session
 def init(session: Session, folder: Path, tasks: str, force: bool) -> None:

@@ -90,7 +90,14 @@ def runs() -> None:
 @click.option("--batch", metavar="ID", help="Only runs of this batch.")
 @click.option("--period", metavar="LENGTH", help="How far back, such as 7d.")
 @click.option("--test/--no-test", "is_test", default=None, help="Only test runs, or none.")
-@click.option("--limit", type=click.IntRange(1), default=25, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=25,
+    show_default=True,
+    metavar="N",
+    help="How many.",
+)
 @pass_session
 def list_(session: Session, /, limit: int, **filters: Any) -> None:
     """List runs, newest first.

@@ -44,15 +44,24 @@ class JsonValue(click.ParamType[Any]):
 @click.option("--payload", type=JsonValue(), help="JSON, or @file, or - for stdin.")
 @click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
 @click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h.")
-@click.option("--tag", "tags", multiple=True, help="A tag; may be repeated.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
 @click.option("--metadata", type=JsonValue(), help="A JSON object.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
 @click.option("--queue", metavar="NAME", help="Another queue than the task's own.")
 @click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own.")
 @click.option("--machine", metavar="PRESET", help="Such as small-2x.")
-@click.option("--max-attempts", type=click.IntRange(1), help="Instead of the task's own.")
-@click.option("--max-duration", type=click.FloatRange(0, min_open=True), help="In seconds.")
-@click.option("--priority", type=float, help="Seconds of head start in the queue.")
+@click.option(
+    "--max-attempts", type=click.IntRange(1), metavar="N", help="Instead of the task's own."
+)
+@click.option(
+    "--max-duration",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Of execution time.",
+)
+@click.option(
+    "--priority", type=float, metavar="SECONDS", help="Seconds of head start in the queue."
+)
 @click.option("--version", metavar="VERSION", help="Run exactly this version.")
 @click.option("--test", is_flag=True, help="Mark the run as a test.")
 @click.option("--wait", is_flag=True, help="Wait for the end; a failed run gives exit code 1.")

@@ -71,7 +71,11 @@ def unset(session: Session, names: tuple[str, ...]) -> None:
 @click.option("--force", is_flag=True, help="Replace a FILE that is there.")
 @pass_session
 def pull(session: Session, file: Path, force: bool) -> None:
-    """Write the variables to FILE (.env); - prints them. Secret values are left empty."""
+    """Write the variables to FILE (.env).
+
+    - prints them instead. The values of secret ones stay on the server, and their lines are
+    comments.
+    """
     client, project, environment = _place(session)
     variables = client.variables.list(project, environment)
     text = "".join(_dotenv_line(variable) for variable in variables)

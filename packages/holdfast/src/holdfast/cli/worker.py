@@ -22,12 +22,23 @@ from holdfast.worker import ConnectionRefused, ProjectFailed, WorkerOptions, ser
     type=click.IntRange(1),
     envvar="HOLDFAST_CAPACITY",
     default=os.cpu_count() or 1,
+    metavar="N",
     help="Runs at once; the number of CPUs unless said otherwise.",
 )
-@click.option("--pool", envvar="HOLDFAST_POOL", default="", help="The pool it belongs to.")
-@click.option("--machine", envvar="HOLDFAST_MACHINE", default="", help="The preset it is for.")
-@click.option("--instance", envvar="HOLDFAST_INSTANCE", help="The provider's name for it.")
-@click.option("--drain-seconds", type=float, help="How long a drain may take.")
+@click.option(
+    "--pool", envvar="HOLDFAST_POOL", default="", metavar="NAME", help="The pool it belongs to."
+)
+@click.option(
+    "--machine",
+    envvar="HOLDFAST_MACHINE",
+    default="",
+    metavar="PRESET",
+    help="The preset it is for.",
+)
+@click.option(
+    "--instance", envvar="HOLDFAST_INSTANCE", metavar="NAME", help="The provider's name for it."
+)
+@click.option("--drain-seconds", type=float, metavar="SECONDS", help="How long a drain may take.")
 @click.option("--echo", is_flag=True, help="Show what runs print.")
 @click.option(
     "--root",
