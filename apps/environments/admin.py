@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.forms import ModelForm
+from django.http import HttpRequest
 
 from apps.core.admin import MadeByOperations, ReadOnly
 from apps.environments.models import Environment, EnvironmentKey, Variable
+from apps.orgs.admin import record_change
 
 
 @admin.register(Environment)
@@ -44,6 +47,16 @@ class EnvironmentAdmin(MadeByOperations[Environment]):
         "archived_at",
         "created_at",
     ]
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Environment,
+        form: ModelForm[Environment],
+        change: bool,
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        record_change(request, form, organization_id=obj.organization_id, environment_id=obj.pk)
 
 
 @admin.register(EnvironmentKey)

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
 
+from apps.core import clock
 from apps.core.admin import MadeByOperations, ReadOnly
+from apps.orgs.actors import Actor, OrganizationScope
+from apps.orgs.audit import record
 from apps.orgs.models import AuditEntry, Invite, Membership, Organization
 
 if TYPE_CHECKING:
     _TabularInline = admin.TabularInline[Membership, Organization]
 else:
     _TabularInline = admin.TabularInline
+
+
+def record_change(
+    request: HttpRequest,
+    form: ModelForm[Any],
+    *,
+    organization_id: UUID,
+    environment_id: UUID | None = None,
+) -> None:
+    """Write what the staff changed into the organization's own log too."""
+    if not form.changed_data:
+        return
+    scope = OrganizationScope(
+        actor=Actor(kind="user", id=request.user.pk),
+        organization_id=organization_id,
+        environment_id=environment_id,
+    )
+    kind = "environment" if environment_id else "organization"
+    record(
+        scope,
+        action=f"{kind}.changed_by_staff",
+        target=(kind, environment_id or organization_id),
+        detail={name: form.cleaned_data[name] for name in form.changed_data},
+        now=clock.now(),
+    )
 
 
 class MembershipInline(_TabularInline):
@@ -22,6 +54,9 @@ class MembershipInline(_TabularInline):
     extra = 0
     can_delete = False
     show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("user", "organization")
 
     def has_add_permission(self, *args: object) -> bool:
         return False
@@ -34,6 +69,16 @@ class OrganizationAdmin(MadeByOperations[Organization]):
     search_fields = ["name", "slug", "memberships__user__email"]
     readonly_fields = ["id", "created_at"]
     inlines = [MembershipInline]
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Organization,
+        form: ModelForm[Organization],
+        change: bool,
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        record_change(request, form, organization_id=obj.pk)
 
 
 @admin.register(Membership)

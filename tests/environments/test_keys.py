@@ -10,9 +10,10 @@ from apps.accounts.errors import NotAuthenticated
 from apps.core.crypto import SealError, digest, unseal
 from apps.core.errors import Forbidden
 from apps.environments.credentials import resolve_key, signing_keys
-from apps.environments.models import EnvironmentKey
+from apps.environments.models import Environment, EnvironmentKey
 from apps.environments.operations.keys import regenerate_key, revoke_old_keys
 from apps.environments.queries import current_key
+from apps.environments.scope import Scope
 from apps.orgs.models import AuditEntry
 from apps.orgs.roles import Role
 from tests.factories import NOW, acme, alice, bob, branch, globex, user_scope
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 
 
-def owner(environment):
+def owner(environment: Environment) -> Scope:
     return user_scope(environment, alice(), Role.OWNER)
 
 
