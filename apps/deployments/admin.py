@@ -27,14 +27,14 @@ from apps.deployments.models import (
 _OF_ENVIRONMENT = ["environment__project__name", "environment__project__ref", "environment__name"]
 
 
-_TASK_FIELDS = [
+_TASK_FIELDS = (
     "slug",
     "queue_name",
     "machine",
     "max_duration_seconds",
     "isolation",
     "file_path",
-]
+)
 
 if TYPE_CHECKING:
     _TaskInline = admin.TabularInline[Task, Version]

@@ -2,13 +2,14 @@
 
 import pytest
 
-from tests.providers.home import shared_home
+from tests.providers.home import sdk_of, shared_home
 
 
 @pytest.fixture(autouse=True)
 def _home(settings, tmp_path, tmp_path_factory):
     """Versions and environments are cached for the session; archives are each test's own."""
-    settings.HOLDFAST_HOME = shared_home(tmp_path_factory)
+    settings.HOLDFAST_HOME = settings.BASE_DIR = home = shared_home(tmp_path_factory)
+    sdk_of(home)
     settings.STORAGES = {
         **settings.STORAGES,
         "default": {

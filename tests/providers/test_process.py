@@ -26,7 +26,6 @@ from tests.providers.contract import (
     spec,
     wait_until,
 )
-from tests.providers.home import SDK
 
 
 @pytest.fixture
@@ -80,7 +79,9 @@ def test_a_restarted_provider_knows_its_workers_again(provider, again):
     assert not is_running(pid)
 
 
-def test_a_provider_that_dies_leaves_workers_that_its_successor_adopts(tmp_path, again, workspace):
+def test_a_provider_that_dies_leaves_workers_that_its_successor_adopts(
+    tmp_path, again, workspace, sdk
+):
     wanted = spec()
     script = f"""
 import io
@@ -88,7 +89,7 @@ from pathlib import Path
 from apps.providers.process import ProcessProvider
 from apps.providers.protocol import Bundle, WorkerSpec
 from apps.providers.workspace import Workspace
-workspace = Workspace(Path({str(workspace.home)!r}), sdk=Path({str(SDK)!r}))
+workspace = Workspace(Path({str(workspace.home)!r}), sdk=Path({str(sdk)!r}))
 bundle = Bundle(key={wanted.bundle.key!r}, open=lambda: None)
 spec = WorkerSpec(instance={wanted.instance!r}, bundle=bundle, machine="", variables={{}},
                   command=("main.py",))
@@ -217,8 +218,8 @@ def test_stop_all_asks_first_and_kills_the_stubborn(provider):
     assert "killed" in ends[stubborn].reason
 
 
-def test_what_live_workers_need_is_not_pruned(provider, tmp_path):
-    workspace = Workspace(tmp_path / "own", sdk=SDK)
+def test_what_live_workers_need_is_not_pruned(tmp_path, sdk):
+    workspace = Workspace(tmp_path / "own", sdk=sdk)
     provider = ProcessProvider(tmp_path, pool="local", workspace=workspace)
     wanted, other = spec(), bundle({"main.py": "# of nobody"})
     provider.start(wanted)
