@@ -70,7 +70,7 @@ def live_process(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def live_server(live_process: LiveServer, transactional_db) -> LiveServer:
+def web(live_process: LiveServer, transactional_db) -> LiveServer:
     """The web process; what the test commits, it sees."""
     return live_process
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.http import QueryDict
 from drf_spectacular.utils import OpenApiParameter
@@ -28,22 +31,32 @@ CURSOR_PARAMETERS = [
 
 def cursor_page(query: QueryDict) -> CursorPage:
     """The page that a query asks for; raises BadRequest."""
-    after, before = query.get("page[after]"), query.get("page[before]")
-    if after and before:
-        raise BadRequest("page[after] and page[before] exclude each other")
-    return CursorPage(
-        size=_size(query.get("page[size]")),
-        after=_cursor(after, "page[after]") if after else None,
-        before=_cursor(before, "page[before]") if before else None,
-    )
+    size = _size(query.get("page[size]"))
+    after, before = _cursor(query, "page[after]"), _cursor(query, "page[before]")
+    if after is None and before is None:
+        return CursorPage(size=size)
+    # Clients that turn around keep the cursor of the way they came; the later one is meant.
+    if before is None or (after is not None and after.issued_ms > before.issued_ms):
+        assert after is not None  # noqa: S101 -- one of the two is there
+        return CursorPage(size=size, after=after.row)
+    return CursorPage(size=size, before=before.row)
 
 
-def pagination(page: Page[Any]) -> dict[str, str]:
+def pagination(page: Page[Any], *, now: datetime) -> dict[str, str]:
     """Where the neighbours of a page begin; absent when there is none."""
     cursors = {"next": page.next, "previous": page.previous}
+    issued_ms = int(now.timestamp() * 1000)
     return {
-        name: public_id(_PREFIX, cursor) for name, cursor in cursors.items() if cursor is not None
+        name: f"{public_id(_PREFIX, row)}.{issued_ms:x}"
+        for name, row in cursors.items()
+        if row is not None
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    row: UUID
+    issued_ms: int
 
 
 def _size(text: str | None) -> int:
@@ -54,8 +67,12 @@ def _size(text: str | None) -> int:
     return int(text)
 
 
-def _cursor(text: str, name: str) -> Any:
+def _cursor(query: QueryDict, name: str) -> _Cursor | None:
+    text = query.get(name)
+    if not text:
+        return None
+    row, _, issued = text.partition(".")
     try:
-        return parse_public_id(_PREFIX, text)
-    except NotFound:
+        return _Cursor(parse_public_id(_PREFIX, row), int(issued[:16], 16))
+    except (NotFound, ValueError):
         raise BadRequest(f"{name} is not a cursor of this list") from None

@@ -7,9 +7,9 @@ import pytest
 from tests import factories
 from tests.api.client import Api
 from tests.factories import Tenant
-from tests.live import live_process, live_server
+from tests.live import live_process, web
 
-__all__ = ["live_process", "live_server"]
+__all__ = ["live_process", "web"]
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from apps.core import clock
 from apps.core.ids import parse_public_id
 from apps.deployments.operations.versions import promote_version, register_version
@@ -50,7 +52,8 @@ def finish(
         error=error,
         executed_ms=120,
     )
-    assert finish_runs([ending], now=clock.now()) == [uuid_of(run_id)]
+    with transaction.atomic():
+        assert finish_runs([ending], now=clock.now()) == [uuid_of(run_id)]
 
 
 def uuid_of(run_id: str) -> UUID:

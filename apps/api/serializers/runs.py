@@ -143,8 +143,8 @@ class RunItemShape(RunShape):
     env = serializers.SerializerMethodField()
 
     def get_env(self, run: Any) -> EnvironmentShape:
-        found: EnvironmentShape = self.context["environments"][run.environment_id]
-        return found
+        found = self.context["environments"][run.environment_id]
+        return EnvironmentShape(found).data  # type: ignore[return-value]  # its shape, for the document
 
 
 class RelatedRunShape(RunShape):

@@ -104,7 +104,7 @@ class DeploymentList(Endpoint):
         return Response(
             {
                 "data": [_shape(DeploymentShape, item, current) for item in shown],
-                "pagination": pagination(page),
+                "pagination": pagination(page, now=self.now),
             }
         )
 

@@ -74,6 +74,13 @@ class RunEndpoint(Endpoint):
         legacy = "x-trigger-api-version" not in self.request.headers
         return {"legacy": legacy, "base": self.base}
 
+    def page(self, page: Page[Any], environments: list[Any]) -> dict[str, Any]:
+        """One page of runs, each with its environment."""
+        named = {env.id: {"id": env.id, "name": env.name} for env in environments}
+        context = {**self.shape_context(), "environments": named}
+        shaped = RunItemShape(page.items, many=True, context=context)
+        return {"data": shaped.data, "pagination": pagination(page, now=self.now)}
+
     def detail(self, scope: Scope, run: Any) -> dict[str, Any]:
         """A run with its family."""
         related = {
@@ -107,7 +114,7 @@ class RunList(RunEndpoint):
         page = runs.list_runs(self.scope, filters, cursor_page(request.query_params))
         # A public token may see runs, but not the environment; only its name goes with the runs.
         unbound = replace(self.scope, actor=SYSTEM)
-        return Response(_page(page, [get_environment(unbound)], self.shape_context()))
+        return Response(self.page(page, [get_environment(unbound)]))
 
 
 class RunDetail(RunEndpoint):
@@ -315,13 +322,7 @@ class ProjectRunList(RunEndpoint):
         scopes = [self.scope_in(ref, slug.strip()) for slug in slugs.split(",") if slug.strip()]
         pages = [runs.list_runs(scope, filters, asked) for scope in scopes]
         seen = [get_environment(scope) for scope in scopes]
-        return Response(_page(merged(pages, asked), seen, self.shape_context()))
-
-
-def _page(page: Page[Any], seen: list[Any], context: dict[str, Any]) -> dict[str, Any]:
-    named = {env.id: {"id": public_id("env", env.id), "name": env.name} for env in seen}
-    shaped = RunItemShape(page.items, many=True, context={**context, "environments": named})
-    return {"data": shaped.data, "pagination": pagination(page)}
+        return Response(self.page(merged(pages, asked), seen))
 
 
 def names_of(run: Any) -> list[Resource]:

@@ -1,0 +1,216 @@
+"""The proof of the contract: the unmodified public client drives a live server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from apps.runs.states import RunStatus
+from holdfast import packets
+from tests import factories
+from tests.api import scenes
+from tests.contract.node import installed, node
+
+VERSIONS = ("4.8.3", "4.5.12")
+SECONDS = 60
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+@pytest.fixture(params=VERSIONS)
+def drive(request, web):
+    """Runs a scenario with one version of the client; returns what it found."""
+    folder = installed(request.param)
+    tenant = factories.acme()
+    scenes.version(
+        tenant.scope,
+        {**scenes.TASK, "id": "hello-world"},
+        {**scenes.TASK, "id": "strict", "payloadSchema": SCHEMA},
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TRIGGER_API_URL": web.url,
+        "TRIGGER_SECRET_KEY": tenant.secret,
+        "HOLDFAST_PROJECT": tenant.project.ref,
+        "HOLDFAST_PERSON": factories.personal_token(tenant.owner),
+    }
+
+    def run(scenario: str) -> Any:
+        with subprocess.Popen(
+            [*node(), "scenarios.mjs", scenario],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                return _converse(process)
+            finally:
+                process.kill()
+
+    return run
+
+
+def _converse(process: subprocess.Popen[str]) -> Any:
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    for line in process.stdout:
+        said = json.loads(line)
+        if "result" in said:
+            return said["result"]
+        _finish(**said["finish"])
+        process.stdin.write("done\n")
+        process.stdin.flush()
+    raise AssertionError(process.stderr.read())
+
+
+def _finish(
+    run: str, status: str | None = None, output: Any = None, error: Any = None, dates: Any = None
+) -> None:
+    if output is None:
+        scenes.finish(run, RunStatus(status or ("FAILED" if error else "COMPLETED")), error=error)
+        return
+    body: dict[str, Any] = {"json": output}
+    if dates:
+        body["meta"] = {"values": {path: ["Date"] for path in dates}}
+    scenes.finish(run, output=json.dumps(body), output_type=packets.SUPERJSON)
+
+
+def test_trigger_and_retrieve(drive):
+    found = drive("trigger")
+
+    run = found["run"]
+    assert found["handle"]["id"] == run["id"]
+    assert run["taskIdentifier"] == "hello-world"
+    assert found["token"].count(".") == 2
+    assert run["payload"] == {
+        "a": 1, "when": "1970-01-01T00:00:00.000Z", "big": "12", "set": [1],
+    }  # fmt: skip
+    assert (run["status"], run["isQueued"], run["ttl"], run["tags"]) == (
+        "QUEUED", True, "600s", ["user_1", "x:y"],
+    )  # fmt: skip
+    assert run["metadata"] == {"p": 1}
+    assert found["createdAtIsADate"]
+    assert found["startedAtIsAbsent"]
+    assert (found["nothing"], found["text"]) == ("absent", "plain")
+
+
+def test_batches_in_two_phases(drive):
+    found = drive("batches")
+
+    assert (found["runCount"], len(found["runs"]), found["status"]) == (2, 2, "PROCESSING")
+    assert found["payloads"] == [{"n": 1}, {"n": 2}, {"n": 3}, "text"]
+    assert found["tags"] == ["t"]
+    assert found["oks"] == [True, True]
+    assert found["finalStatus"] == "COMPLETED"
+
+
+def test_lists_and_their_pages(drive):
+    found = drive("listing")
+
+    assert found["paged"] == found["made"][::-1]
+    assert found["filtered"] == [found["made"][3], found["made"][1]]
+    assert found["env"]["name"] == "Production"
+    assert found["backEqualsFirst"]
+    assert found["person"] == 6
+
+
+def test_cancel_reschedule_replay(drive):
+    found = drive("acting")
+
+    assert found["movedTo"] == "2031-01-01T00:00:00.000Z"
+    assert found["canceled"] == found["again"] == found["id"]
+    assert found["polled"] == {"status": "CANCELED", "isCancelled": True}
+    assert found["replayed"] != found["id"]
+    assert found["replay"] == {"a": 1}
+
+
+def test_polls_end_however_the_run_ends(drive):
+    found = drive("polling")
+
+    assert found["done"] == {
+        "status": "COMPLETED",
+        "output": {"when": "1970-01-01T00:00:00.000Z"},
+        "isSuccess": True,
+    }
+    assert found["failed"] == {
+        "status": "FAILED",
+        "error": {"name": "ValueError", "message": "no", "stackTrace": "at x"},
+        "isFailed": True,
+    }
+    assert found["late"] == "TIMED_OUT"
+    assert (found["result"]["ok"], found["failure"]["ok"]) == (True, False)
+    assert found["pending"] == "absent"
+    assert found["events"][0] == "triggered"
+
+
+def test_tags_and_metadata_from_inside_a_task(drive):
+    found = drive("labels")
+
+    assert found["tags"] == ["a", "b", "c"]
+    assert found["read"] == {"n": 3, "log": ["x"], "state": {"at": "y"}}
+    assert found["refreshed"] == found["shown"] == {"replaced": True}
+
+
+def test_idempotency_keys_and_their_reset(drive):
+    found = drive("idempotency")
+
+    assert found["first"] == found["second"] != found["third"]
+    assert found["cached"] is True
+    assert found["shown"] == "once"
+
+
+def test_variables_by_key_and_in_person(drive):
+    found = drive("variables")
+
+    assert found["listed"] == [
+        {"name": "MANY", "value": "1", "isSecret": False},
+        {"name": "PLAIN", "value": "two", "isSecret": False},
+    ]
+    assert found["one"] == {"name": "PLAIN", "value": "two", "isSecret": False}
+    assert found["left"] == ["PLAIN"]
+    assert found["asPerson"] == []
+    assert (found["gone"]["kind"], found["elsewhere"]["kind"]) == ("NotFoundError",) * 2
+    assert found["invalid"]["kind"] == "BadRequestError"
+
+
+def test_public_tokens_that_the_client_signs_itself(drive):
+    found = drive("tokens")
+
+    assert (found["read"], found["fromHandle"]) == ({"a": 1}, True)
+    assert (found["refused"]["kind"], found["unfit"]["kind"]) == ("PermissionDeniedError",) * 2
+    assert (found["started"], found["batched"]) == ({"a": 3}, 1)
+    assert found["twice"]["kind"] == "UnprocessableEntityError"
+
+
+def test_every_refusal_is_the_class_that_clients_catch_and_is_not_retried(drive):
+    found = drive("refusals")
+
+    assert {name: found[name]["kind"] for name in found if name != "retriedNothing"} == {
+        "unknown": "NotFoundError",
+        "unauthorized": "AuthenticationError",
+        "tags": "UnprocessableEntityError",
+        "delay": "UnprocessableEntityError",
+        "machine": "BadRequestError",
+        "debounce": "UnprocessableEntityError",
+        "schema": "UnprocessableEntityError",
+        "reschedule": "UnprocessableEntityError",
+    }
+    assert "a run may have 10 tags, this one would have 11" in found["tags"]["message"]
+    assert "$.n: 'not a number' is not of type 'integer'" in found["schema"]["message"]
+    assert found["retriedNothing"]
+
+
+def test_a_large_payload_is_offloaded_and_read_back(drive):
+    found = drive("large")
+
+    assert found["same"] is True
+    assert found["small"] == 100 * 1024
