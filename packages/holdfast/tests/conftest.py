@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ def empty_registry() -> Iterator[None]:
 async def coordinator() -> AsyncIterator[FakeCoordinator]:
     async with FakeCoordinator() as fake:
         yield fake
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Wait for something that nobody announces, such as the death of a process."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 -- there is no event to wait for
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

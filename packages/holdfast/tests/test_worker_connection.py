@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ from holdfast.protocol import (
     Started,
 )
 from holdfast.worker import ConnectionRefused, ProjectFailed, Worker, WorkerOptions
-from packages.holdfast.tests.conftest import SAMPLE, working
+from packages.holdfast.tests.conftest import SAMPLE, eventually, working
 from packages.holdfast.tests.fake_coordinator import FakeCoordinator
 
 
@@ -95,24 +96,22 @@ async def test_a_run_that_is_no_longer_ours_is_stopped_without_a_word(coordinato
     else:
         coordinator.lost = [run]
         await coordinator.cut()
-    async with asyncio.timeout(10):
-        while process.status is None:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: process.status is not None)
     assert not coordinator.told(Failed, run)
 
 
 async def test_without_contact_for_a_lease_the_run_is_stopped():
-    async with FakeCoordinator(beat_seconds=0.1, lease_seconds=0.5) as coordinator:
-        async with working(coordinator) as worker:
-            run = await coordinator.execute("sleeps", 60.0)
-            await coordinator.wait_for(lambda: coordinator.told(Started, run))
-            process = worker._runs[run].process
-            coordinator._front.close()  # no way back
-            await coordinator.cut()
-            async with asyncio.timeout(10):
-                while process.status is None:
-                    await asyncio.sleep(0.01)
-            assert not worker._runs
+    async with (
+        FakeCoordinator(beat_seconds=0.1, lease_seconds=0.5) as coordinator,
+        working(coordinator) as worker,
+    ):
+        run = await coordinator.execute("sleeps", 60.0)
+        await coordinator.wait_for(lambda: coordinator.told(Started, run))
+        process = worker._runs[run].process
+        coordinator._front.close()  # no way back
+        await coordinator.cut()
+        await eventually(lambda: process.status is not None)
+        assert not worker._runs
 
 
 async def test_a_drained_worker_finishes_and_ends(coordinator):
@@ -190,9 +189,7 @@ async def test_a_killed_worker_leaves_no_process(coordinator):
     pid = int(_number(await coordinator.result(run)))
     process.kill()
     await asyncio.to_thread(process.wait, 10)
-    async with asyncio.timeout(10):
-        while os.path.exists(f"/proc/{pid}"):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def _number(result: Completed) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 
 from holdfast.protocol import Cancel, Completed, Failed, Started
 from holdfast.worker import linux
-from packages.holdfast.tests.conftest import working
+from packages.holdfast.tests.conftest import eventually, working
 from packages.holdfast.tests.fake_coordinator import FakeCoordinator
-
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,9 +108,7 @@ async def test_a_fork_bomb_is_killed_to_the_last_process(coordinator, worker):
     assert result.outcome == "crashed"
     assert "processes" in result.error["message"]
     await still_works(coordinator)
-    async with asyncio.timeout(20):
-        while len(linux.descendants_of(template)) > 4:  # the dead are still being reaped
-            await asyncio.sleep(0.01)
+    await eventually(lambda: len(linux.descendants_of(template)) <= 4)  # the dead are reaped
 
 
 async def test_what_a_dead_process_leaves_behind_is_killed(coordinator, worker, tmp_path):
@@ -120,9 +116,8 @@ async def test_what_a_dead_process_leaves_behind_is_killed(coordinator, worker, 
     run = await coordinator.execute("leaves_children", str(path), max_attempts=1)
     result = await coordinator.result(run)
     assert "status 9" in result.error["message"]
-    async with asyncio.timeout(20):
-        while any(is_alive(int(pid)) for pid in path.read_text().split()):
-            await asyncio.sleep(0.01)
+    pids = [int(pid) for pid in path.read_text().split()]
+    await eventually(lambda: not any(is_alive(pid) for pid in pids))
 
 
 async def test_an_endless_loop_ends_at_its_max_duration(coordinator, worker):

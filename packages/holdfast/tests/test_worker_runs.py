@@ -64,3 +64,30 @@ async def test_a_retry_here_runs_the_next_attempt(coordinator, worker):
     third = await coordinator.result(run, count=3)
     assert isinstance(third, Completed)
     assert packets.decode(third.output, third.output_type) == 3
+
+
+async def test_what_a_run_says_is_exported_with_its_names(coordinator, worker):
+    run = await coordinator.execute("talks", traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    await coordinator.result(run)
+    await coordinator.wait_for(lambda: len(exported(coordinator, run, "logs")) == 4)
+    await coordinator.wait_for(lambda: len(exported(coordinator, run, "traces")) == 2)
+    logs = {log["body"]["stringValue"]: log for log in exported(coordinator, run, "logs")}
+    assert set(logs) == {"printed", "logged 1", "said", "inside"}
+    assert logs["logged 1"]["severityText"] == "WARN"
+    step, attempt = exported(coordinator, run, "traces")
+    assert (step["name"], attempt["name"]) == ("step", "attempt 1")
+    assert attempt["traceId"] == "ab" * 16
+    assert attempt["parentSpanId"] == "cd" * 8
+    assert step["parentSpanId"] == attempt["spanId"]
+    assert logs["inside"]["spanId"] == step["spanId"]
+
+
+def exported(coordinator, run: str, kind: str) -> list[dict]:
+    records = []
+    for _, path, body in coordinator.requests:
+        if path == f"/otel/v1/{kind}":
+            group = body["resourceLogs" if kind == "logs" else "resourceSpans"][0]
+            scoped = group["scopeLogs" if kind == "logs" else "scopeSpans"][0]
+            records += scoped["logRecords" if kind == "logs" else "spans"]
+    wanted = {"key": "holdfast.run_id", "value": {"stringValue": run}}
+    return [record for record in records if wanted in record["attributes"]]

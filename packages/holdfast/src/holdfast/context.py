@@ -24,6 +24,7 @@ class RunContext:
         id: Its public id, ``run_…``.
         tags: Its tags when the attempt started.
         is_test: Whether it was triggered as a test.
+        is_replay: Whether it repeats an earlier run.
         created_at: When it was triggered.
         started_at: When its first attempt started.
         max_attempts: How many attempts it may have.
@@ -37,6 +38,7 @@ class RunContext:
     id: str
     tags: tuple[str, ...] = ()
     is_test: bool = False
+    is_replay: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None
     max_attempts: int | None = None
@@ -65,10 +67,11 @@ class TaskContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueContext:
-    """The queue that the run came from."""
+    """The queue that the run came from, and its lane in it."""
 
     id: str = ""
     name: str = ""
+    concurrency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +152,16 @@ def from_wire(wire: Mapping[str, Any]) -> Context:
             number=attempt.get("number") or 1, started_at=_moment(attempt.get("startedAt"))
         ),
         task=TaskContext(id=task.get("id") or "", file_path=task.get("filePath") or ""),
-        queue=QueueContext(id=queue.get("id") or "", name=queue.get("name") or ""),
+        queue=QueueContext(
+            id=queue.get("id") or "",
+            name=queue.get("name") or "",
+            concurrency_key=queue.get("concurrencyKey"),
+        ),
         environment=EnvironmentContext(
             id=environment.get("id") or "",
             slug=environment.get("slug") or "",
             type=environment.get("type") or "",
-            branch=environment.get("branchName"),
+            branch=environment.get("branch") or environment.get("branchName"),
         ),
         organization=OrganizationContext(**_texts(organization, "id", "slug", "name")),
         project=ProjectContext(**_texts(project, "id", "ref", "slug", "name")),
@@ -168,12 +175,13 @@ def _run(run: Mapping[str, Any], batch: Mapping[str, Any]) -> RunContext:
         id=run.get("id") or "",
         tags=tuple(run.get("tags") or ()),
         is_test=bool(run.get("isTest")),
+        is_replay=bool(run.get("isReplay")),
         created_at=_moment(run.get("createdAt")),
         started_at=_moment(run.get("startedAt")),
         max_attempts=run.get("maxAttempts"),
         idempotency_key=run.get("idempotencyKey"),
-        parent_id=run.get("parentTaskRunId"),
-        root_id=run.get("rootTaskRunId"),
+        parent_id=run.get("parentId") or run.get("parentTaskRunId"),
+        root_id=run.get("rootId") or run.get("rootTaskRunId"),
         batch_id=batch.get("id"),
         priority=run.get("priority") or 0,
     )

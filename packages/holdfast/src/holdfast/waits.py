@@ -1,8 +1,8 @@
 """Waiting for child runs and batches, several at once, with one suspension for all of them.
 
 A run is suspended only when it has nothing else under way with the server: coroutines gathered
-together trigger their children first and then wait as one. The run stays suspended until the
-server resumes it, whatever is waited for in the meantime.
+together trigger their children first and then wait as one. What begins to wait while the run is
+suspended already is added to what the server watches.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class WaitBoard:
         self._timer: asyncio.TimerHandle | None = None
         self._suspending: asyncio.Task[None] | None = None
         self._canceled = False
+        self._watched: set[str] = set()  # what the server was told of the present suspension
         self.is_suspended = False
 
     @contextmanager
@@ -74,6 +75,7 @@ class WaitBoard:
     async def resumed(self, results: Sequence[WaitpointResult]) -> None:
         """Go on with what the server says has completed."""
         self.is_suspended = False
+        self._watched.clear()
         await self._on_resume()
         for result in results:
             future = self._pending.pop(result.id, None)
@@ -98,13 +100,15 @@ class WaitBoard:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._pending and not self._busy and not self.is_suspended and not self._canceled:
+        is_news = not self._pending.keys() <= self._watched
+        if is_news and not self._busy and not self._canceled:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(SETTLE_SECONDS, self._start_suspending)
 
     def _start_suspending(self) -> None:
         self._timer = None
         self.is_suspended = True
+        self._watched = set(self._pending)
         self._suspending = asyncio.get_running_loop().create_task(
             self._on_suspend(list(self._pending))
         )

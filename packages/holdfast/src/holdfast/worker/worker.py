@@ -39,11 +39,13 @@ from holdfast.protocol import (
     Suspended,
     Welcome,
 )
+from holdfast.telemetry import Exporter
 from holdfast.worker import endings, limits, linux
 from holdfast.worker.connection import Connection, Handlers
 from holdfast.worker.endings import Verdict
 from holdfast.worker.frames import Frame
 from holdfast.worker.pool import Pool, TaskProcess
+from holdfast.worker.tracing import RunTelemetry, Trace, trace_of
 
 _log = logging.getLogger("holdfast.worker")
 
@@ -126,6 +128,8 @@ class _Run:
     deadline: asyncio.TimerHandle | None = None
     executed_before: float = 0.0
     memory_kills: int = 0
+    trace: Trace | None = None
+    started_ns: int = 0
 
     @property
     def id(self) -> str:
@@ -157,6 +161,17 @@ class Worker:
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._exporter = Exporter(
+            api_url=options.api_url,
+            secret_key=options.secret_key,
+            resource={
+                "service.name": "holdfast-worker",
+                "service.version": options.version,
+                "service.instance.id": self._session,
+                "holdfast.pool": options.pool or None,
+            },
+        )
+        self._telemetry = RunTelemetry(self._exporter)
         self._handlers: dict[type[Message], Callable[[Any], None]] = {
             Execute: self._accept,
             Settled: self._settled,
@@ -190,6 +205,7 @@ class Worker:
         """
         self._spawn(self._keep_connected())
         self._spawn(self._watch())
+        self._spawn(self._exporter.run())
         await self._over.wait()
         await self._end()
         if self._failure is not None:
@@ -218,6 +234,7 @@ class Worker:
         await self._connection.close()
         if self._pool is not None:
             await self._pool.stop()
+        await self._exporter.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -420,6 +437,7 @@ class Worker:
         process.busy_with, process.runs = run.id, process.runs + 1
         run.process, run.started_at, run.is_started = process, time.monotonic(), True
         run.memory_kills = linux.out_of_memory_kills()
+        run.trace, run.started_ns = trace_of(order.traceparent), time.time_ns()
         self._connection.send(self._started(run))
         process.send(
             {
@@ -432,7 +450,7 @@ class Worker:
                 "max_attempts": order.max_attempts,
                 "max_duration": order.max_duration_seconds,
                 "metadata": order.metadata,
-                "traceparent": order.traceparent,
+                "traceparent": run.trace.traceparent,
             }
         )
         self._arm_deadline(run)
@@ -463,6 +481,8 @@ class Worker:
             return
         elif operation == "wait":
             self._suspend(run, message)
+        elif operation == "telemetry" and run.trace is not None:
+            self._telemetry.reported(run.order, run.attempt, run.trace, message["records"])
         elif operation == "metadata":
             self._connection.send(
                 MetadataChanged(
@@ -518,7 +538,21 @@ class Worker:
                 **common,
             )
             self._tell_failed(run, run.result)
+        self._record_span(run)
         self._connection.send(run.result)
+
+    def _record_span(self, run: _Run) -> None:
+        """The span of the attempt that has just ended."""
+        if run.trace is not None:
+            self._telemetry.attempt_ended(
+                run.order,
+                run.attempt,
+                run.trace,
+                start=run.started_ns,
+                end=time.time_ns(),
+                error=run.result.error if isinstance(run.result, Failed) else None,
+            )
+            run.trace = None
 
     def _process_ended(self, process: TaskProcess) -> None:
         run = self._runs.get(process.busy_with or "")
@@ -562,6 +596,7 @@ class Worker:
             executed_ms=round(executed * 1000),
         )
         self._tell_failed(run, run.result)
+        self._record_span(run)
         self._connection.send(run.result)
 
     def _forget(self, run: _Run, *, kill: bool) -> None:

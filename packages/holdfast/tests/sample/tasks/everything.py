@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC, T201, S101 - these tasks are bad on purpose
+# ruff: noqa: ASYNC220, ASYNC230, ASYNC251, T201 -- these tasks are bad on purpose
 """Tasks that the worker's tests run: good ones, and one for each way to go wrong."""
 
 import asyncio
