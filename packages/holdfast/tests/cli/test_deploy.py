@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 
+import pytest
+
+from holdfast.cli import deploy
 from packages.holdfast.tests.cli.conftest import Cli
 from packages.holdfast.tests.client.stub import PROJECT, Stub
 
@@ -51,6 +54,19 @@ def test_a_traceback_that_the_log_has_shown_is_not_shown_twice(alice: Cli, stub:
     log = "Installing requirements\nTraceback: here\n"
     stub.deployment_end = {"status": "FAILED", "error": error, "log": log}
     assert alice("deploy").err.count("Traceback: here") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "added"),
+    [
+        ("", "one\n", "one\n"),
+        ("one\n", "one\ntwo\n", "two\n"),
+        ("x" * 300 + "\n", "x" * 299 + "\ntwo\n", "two\n"),
+        ("one\n", "quite another\n", "quite another\n"),
+    ],
+)
+def test_a_log_that_slides_shows_only_what_is_new(before: str, now: str, added: str):
+    assert deploy._added(before, now) == added
 
 
 def test_a_dry_run_sends_nothing(alice: Cli, stub: Stub):

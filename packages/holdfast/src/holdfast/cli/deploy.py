@@ -134,18 +134,25 @@ def _follow(
 ) -> Deployment:
     """Poll until the deployment has ended, and pass its log on as it grows."""
     deadline = time.monotonic() + timeout
-    shown = 0
+    shown = ""
     while True:
         deployment = client.deployments.retrieve(deployment_id)
         say(_DOING.get(deployment.status, "…"))
-        if new := deployment.log[shown:].rstrip("\n"):
+        if new := _added(shown, deployment.log).rstrip("\n"):
             session.output.note(new)
-        shown = len(deployment.log)
+        shown = deployment.log
         if deployment.is_final:
             return deployment
         if time.monotonic() > deadline:
             raise CliError(f"{deployment_id} is {deployment.status} after {timeout:g} seconds.")
         time.sleep(_POLL_SECONDS)
+
+
+def _added(before: str, now: str) -> str:
+    """What came to a log, of which only the end is kept when it grows long."""
+    if now.startswith(before):
+        return now[len(before) :]
+    return now.rpartition(before[-200:])[2]
 
 
 def _report(session: Session, deployment: Deployment, *, promoted: bool, started: float) -> Exit:
