@@ -35,6 +35,7 @@ class UserAdmin(_UserAdmin):
     list_filter = ["is_active", "is_staff", "is_superuser"]
     search_fields = ["email", "name"]
     ordering = ["email"]
+    actions = None
     readonly_fields = ["id", "created_at", "last_login"]
     fieldsets = [
         (None, {"fields": ["id", "email", "name", "password"]}),
@@ -47,6 +48,9 @@ class UserAdmin(_UserAdmin):
     add_fieldsets = [
         (None, {"fields": ["email", "name", "usable_password", "password1", "password2"]}),
     ]
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False  # people are made inactive, so that what they did keeps its author
 
 
 @admin.register(PersonalToken)

@@ -70,6 +70,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    def clean(self) -> None:
+        super().clean()
+        self.email = self.email.strip().lower()
+
     @property
     def public_id(self) -> str:
         return public_id("user", self.id)

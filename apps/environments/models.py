@@ -44,7 +44,7 @@ class Environment(models.Model):
     name = models.CharField(max_length=200)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
+        on_delete=models.PROTECT,  # a person who goes must not take the history of runs along
         null=True,
         blank=True,
         related_name="development_environments",

@@ -27,6 +27,15 @@ class VisibleVariable:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibleKey:
+    """A key as it may be shown; the current one does not expire."""
+
+    hint: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
 def get_environment(scope: Scope) -> Environment:
     """The environment of this scope, with its project and organization."""
     require(scope.actor, Permission.ENVIRONMENTS_READ)
@@ -64,6 +73,17 @@ def current_key(scope: Scope) -> str:
     environment = get_environment(scope)
     key = EnvironmentKey.objects.current().get(environment_id=environment.key_environment_id)
     return unseal(key.sealed, context=key.seal_context)
+
+
+def list_keys(scope: Scope, *, now: datetime) -> list[VisibleKey]:
+    """The keys that open this environment, newest first: the current one, and those in grace."""
+    require(scope.actor, Permission.KEYS_READ)
+    environment = get_environment(scope)
+    keys = EnvironmentKey.objects.usable(now).filter(environment_id=environment.key_environment_id)
+    return [
+        VisibleKey(hint=key.hint, created_at=key.created_at, expires_at=key.expires_at)
+        for key in keys.order_by("-id")
+    ]
 
 
 def list_variables(scope: Scope) -> list[VisibleVariable]:

@@ -13,14 +13,18 @@ from apps.orgs.operations import invites
 
 
 @shared_task(
-    autoretry_for=(OSError,), retry_backoff=10, retry_backoff_max=600, max_retries=5, acks_late=True
+    name="orgs.send_invite",
+    autoretry_for=(OSError,),  # also what smtplib raises
+    retry_backoff=10,
+    retry_backoff_max=600,
+    max_retries=5,
 )
 def send_invite(invite_id: str) -> None:
     """Mail one invite."""
     invites.send_invite(invite_id=UUID(invite_id), now=clock.now())
 
 
-@shared_task
+@shared_task(name="orgs.send_forgotten_invites")
 def send_forgotten_invites() -> None:
     """Mail what a lost message left unsent; runs every few minutes."""
     now = clock.now()

@@ -153,6 +153,14 @@ def test_a_person_is_made_by_address(staff):
     )
     assert answer.status_code == 302, answer.context["errors"]
     assert staff.login(username="dora@example.com", password="a long enough secret")
+    assert User.objects.filter(email="dora@example.com").exists()
+
+
+def test_a_person_is_made_inactive_but_not_deleted(staff):
+    person_ = alice()
+    url = reverse("admin:accounts_user_delete", args=[person_.pk])
+    assert staff.post(url, {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=person_.pk).exists()
 
 
 def test_limits_of_an_environment_can_be_changed(staff):
@@ -204,9 +212,8 @@ def test_a_token_can_be_revoked(staff):
 
 def test_every_page_sends_strangers_to_the_login():
     samples = defaultdict(lambda: "x", content_type_id="1")
-    open_to_anybody = {
-        f"{m} /admin/{page}/" for m in ("GET", "POST") for page in ("login", "logout")
-    }
+    pages = ("login", "logout")
+    open_to_anybody = {f"{verb} /admin/{page}/" for verb in ("GET", "POST") for page in pages}
     let_in = set()
     for route in every_route():
         if not route.template.startswith("admin/"):

@@ -12,7 +12,7 @@ from apps.core.errors import Forbidden
 from apps.environments.credentials import resolve_key, signing_keys
 from apps.environments.models import Environment, EnvironmentKey
 from apps.environments.operations.keys import regenerate_key, revoke_old_keys
-from apps.environments.queries import current_key
+from apps.environments.queries import current_key, list_keys
 from apps.environments.scope import Scope
 from apps.orgs.models import AuditEntry
 from apps.orgs.roles import Role
@@ -78,6 +78,19 @@ def test_replacing_the_key_of_a_branch_replaces_its_parents():
     tenant = acme()
     fresh = regenerate_key(owner(branch(tenant)), now=NOW)
     assert current_key(owner(tenant.preview)) == fresh
+
+
+def test_keys_are_listed_by_hint_with_the_end_of_their_grace():
+    tenant = acme()
+    fresh = regenerate_key(owner(tenant.production), now=NOW)
+    listed = list_keys(owner(tenant.production), now=NOW)
+    assert [(key.hint, key.expires_at) for key in listed] == [
+        (f"tr_prod_…{fresh[-4:]}", None),
+        (f"tr_prod_…{tenant.secret[-4:]}", NOW + DAY),
+    ]
+    assert len(list_keys(owner(tenant.production), now=NOW + DAY)) == 1
+    with pytest.raises(Forbidden):
+        list_keys(tenant.scope, now=NOW)
 
 
 def test_who_replaces_a_key_is_in_the_log():

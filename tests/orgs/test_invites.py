@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db import IntegrityError
+from django_celery_beat.models import PeriodicTask
 
 from apps.core import facts
 from apps.core.crypto import new_token
@@ -209,6 +210,20 @@ def test_what_a_lost_message_left_is_found():
     assert unsent_invites(before=NOW, now=late) == []
     send_invite(invite_id=made.invite_id, now=NOW)
     assert unsent_invites(before=NOW + timedelta(minutes=1), now=late) == []
+
+
+def test_the_sweep_hands_over_what_it_finds(monkeypatch):
+    made = invited()
+    handed: list[str] = []
+    monkeypatch.setattr("apps.core.clock.now", lambda: NOW + timedelta(minutes=3))
+    monkeypatch.setattr(jobs.send_invite, "delay", handed.append)
+    jobs.send_forgotten_invites()
+    assert handed == [str(made.invite_id)]
+
+
+def test_the_sweep_is_scheduled():
+    scheduled = PeriodicTask.objects.get(name="Mail forgotten invites")
+    assert scheduled.task == jobs.send_forgotten_invites.name
 
 
 def test_the_token_is_kept_only_sealed():
