@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apps.core import ids, traces
+from apps.core import ids, sql, traces
 from apps.core.errors import NotFound
 from apps.environments.scope import Scope
 from apps.runs import queries as runs
@@ -83,7 +83,7 @@ def run_logs(
     runs.get_run(scope, run_id)
     after = after or LogCursor()
     found = _rows(
-        "run_logs",
+        sql.load("telemetry", "run_logs"),
         scope,
         run_id,
         after_time=after.time_ns,
@@ -132,7 +132,7 @@ def run_span(scope: Scope, run_id: UUID, span_id: str, *, now: datetime) -> Span
     run = runs.get_run(scope, run_id)
     if span_id == traces.span_id(run_id):
         return trace.span_of(run, now=now)
-    found = _rows("run_span", scope, run_id, span_id=span_id)
+    found = _rows(sql.load("telemetry", "run_span"), scope, run_id, span_id=span_id)
     if not found:
         raise NotFound(f"Run has no span {span_id}")
     return _span(found[0], run_id)
@@ -140,7 +140,7 @@ def run_span(scope: Scope, run_id: UUID, span_id: str, *, now: datetime) -> Span
 
 def _spans(scope: Scope, run_id: UUID, *, after: SpanCursor, limit: int) -> list[Span]:
     found = _rows(
-        "run_spans",
+        sql.load("telemetry", "run_spans"),
         scope,
         run_id,
         after_start=after.start_ns,

@@ -17,7 +17,6 @@ from clickhouse_connect.driver.exceptions import Error as ClientError
 from django.conf import settings
 from urllib3.exceptions import HTTPError
 
-from apps.core import sql
 from apps.telemetry.errors import StoreDown, StoreRejected
 from apps.telemetry.limits import limits
 from apps.telemetry.rows import LogRow, Row, SpanRow
@@ -82,9 +81,8 @@ class Store:
                 raise self._down(error) from error
             raise
 
-    def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Run the statement of `sql/<name>.sql`; raises StoreDown."""
-        statement = sql.load("telemetry", name)
+    def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Run a statement and return its rows by column name; raises StoreDown."""
         result = self._up(lambda: self._ready().query(statement, parameters=dict(parameters)))
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
+from apps.core import sql
 from apps.core.ids import created_at, new_id, public_id
 from apps.telemetry.buffer import Buffer
 from apps.telemetry.errors import StoreDown, StoreRejected
@@ -42,7 +43,7 @@ def read(
     where: Store, run: UUID, *, environment: UUID = ENVIRONMENT, rows: int = 200_000
 ) -> list[str]:
     found = where.rows(
-        "run_logs",
+        sql.load("telemetry", "run_logs"),
         {
             "environment_id": str(environment),
             "run_id": str(run),
@@ -118,7 +119,7 @@ def test_a_server_that_is_not_there_is_down():
     with pytest.raises(StoreDown):
         nowhere.insert("logs", lines(new_id(), 1))
     with pytest.raises(StoreDown):
-        nowhere.rows("run_logs", {})
+        nowhere.rows("SELECT 1", {})
     with pytest.raises(StoreDown):
         nowhere.ping()
 

@@ -14,6 +14,7 @@ from apps.environments.scope import Scope
 from apps.runs.facts import CancelRequested
 from apps.runs.models import Lease, ReadyRun, Run, RunEvent
 from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.locks import lock_waitpoints
 from apps.runs.states import RunStatus
 
 _HELD = {RunStatus.DEQUEUED, RunStatus.EXECUTING}
@@ -37,7 +38,7 @@ def _cancel(run_ids: Iterable[UUID], reason: str, *, now: datetime) -> None:
     wanted = sorted(run_ids)
     # in the order of all locks: places in the queue, waitpoints, runs
     list(ReadyRun.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
-    sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": wanted, "named": []})
+    lock_waitpoints(runs=wanted)
     runs = [
         run
         for run in Run.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk")

@@ -27,6 +27,7 @@ from apps.runs.models import (
     Timer,
 )
 from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.locks import lock_waitpoints
 from apps.runs.operations.queueing import make_ready
 from apps.runs.operations.retry import AttemptFailure, policy_delay, put_back, retry_later
 from apps.runs.operations.settle import delivery_failure
@@ -60,7 +61,7 @@ def expire(now: datetime) -> int:
     """End the runs that have not started within their time to live."""
     due = _take_timers(TimerKind.TTL, now)
     list(ReadyRun.objects.select_for_update().filter(pk__in=due).order_by("pk"))
-    sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": due, "named": []})
+    lock_waitpoints(runs=due)
     endings = [
         Ending(
             run_id=run.pk,
@@ -94,7 +95,7 @@ def rescue(now: datetime) -> int:
         .order_by("expires_at")
         .values_list("run_id", flat=True)[:BITE]
     )
-    sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": expired, "named": []})
+    lock_waitpoints(runs=expired)
     runs = _lock(expired, skip_locked=True)
     # read again under the locks: a beat may have come in between
     leases = {
@@ -152,7 +153,7 @@ def end_overdue_cancellations(now: datetime) -> int:
         cancel_requested_at__lte=now - grace,
     )
     overdue = list(asked.values_list("pk", flat=True)[:BITE])
-    sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": overdue, "named": []})
+    lock_waitpoints(runs=overdue)
     endings = [
         Ending(
             run_id=run.pk, status=RunStatus.CANCELED,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from apps.core import sql
 from apps.deployments.models import Task
 from apps.runs import policy
 from apps.runs.limits import limits
 from apps.runs.models import Attempt, Lease, Run, RunEvent, Timer
+from apps.runs.operations.locks import release_leases
 from apps.runs.operations.queueing import make_ready
 from apps.runs.operations.trigger import ready_entry
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
@@ -65,7 +65,7 @@ def retry_here(run: Run, failure: AttemptFailure, *, delay: timedelta, now: date
 def retry_later(run: Run, failure: AttemptFailure, *, delay: timedelta, now: datetime) -> None:
     """Take the run from its worker and put it back: queued at once, or when `delay` has passed."""
     _close_attempt(run, failure, now=now)
-    sql.execute(sql.load("runs", "release_leases"), {"runs": [run.pk], "keep": False})
+    release_leases([run.pk], keep=False)
     if delay > timedelta(0):
         run.status, run.delayed_until = RunStatus.DELAYED, now + delay
         Timer.objects.create(run_id=run.pk, kind=TimerKind.DUE, due_at=run.delayed_until)
@@ -79,7 +79,7 @@ def retry_later(run: Run, failure: AttemptFailure, *, delay: timedelta, now: dat
 
 def put_back(run: Run, reason: str, *, now: datetime) -> None:
     """Return a run that was claimed but not started to its place in the queue."""
-    sql.execute(sql.load("runs", "release_leases"), {"runs": [run.pk], "keep": False})
+    release_leases([run.pk], keep=False)
     run.status, run.status_reason, run.updated_at = RunStatus.QUEUED, reason, now
     run.save(update_fields=["status", "status_reason", "updated_at"])
     RunEvent.objects.create(

@@ -20,6 +20,7 @@ from apps.runs.errors import internal
 from apps.runs.limits import limits
 from apps.runs.models import Run
 from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.locks import lock_waitpoints
 from apps.runs.operations.metadata import apply_operations
 from apps.runs.operations.retry import (
     AttemptFailure,
@@ -128,7 +129,7 @@ def _lock_waitpoints(run_ids: list[UUID], reports: Sequence[Report]) -> None:
         for waitpoint_id in _waitpoint_ids(report.message)
     ]
     if ending or named:
-        sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": ending, "named": named})
+        lock_waitpoints(runs=ending, named=named)
 
 
 def _refuse(ledger: _Ledger, report: Report) -> None:

@@ -11,6 +11,7 @@ from apps.core import sql
 from apps.core.ids import new_id
 from apps.runs import policy
 from apps.runs.models import Run, RunEvent, Wait, Waitpoint
+from apps.runs.operations.locks import release_leases
 from apps.runs.operations.queueing import Ready, make_ready
 from apps.runs.states import RunStatus, WaitpointKind
 
@@ -64,7 +65,7 @@ def suspend_run(run: Run, suspension: Suspension, *, now: datetime) -> None:
         update_fields=["needs_all"],
         unique_fields=["run_id", "waitpoint_id"],
     )  # fmt: skip
-    sql.execute(sql.load("runs", "release_leases"), {"runs": [run.pk], "keep": True})
+    release_leases([run.pk], keep=True)
     run.status, run.updated_at = RunStatus.WAITING, now
     run.save(update_fields=["status", "updated_at"])
     RunEvent.objects.create(
