@@ -220,9 +220,13 @@ def find_uv() -> Path | None:
 
 
 def tool_variables() -> dict[str, str]:
-    """What build tools may know of this process: never its secrets."""
+    """What build tools and workers may know of this process: never its secrets.
+
+    HOLDFAST_SUPERVISOR marks them as belonging to `manage.py up`, which ends what carries it.
+    """
     wanted = re.compile(
-        r"PATH|HOME|LANG|LC_\w+|TMPDIR|TZ|(UV|PIP|SSL|XDG)_\w+|(?i:\w*_proxy)|REQUESTS_CA_BUNDLE"
+        r"PATH|HOME|LANG|LC_\w+|TMPDIR|TZ|(UV|PIP|SSL|XDG)_\w+|(?i:\w*_proxy)"
+        r"|REQUESTS_CA_BUNDLE|HOLDFAST_SUPERVISOR"
     )
     return {name: value for name, value in os.environ.items() if wanted.fullmatch(name)}
 

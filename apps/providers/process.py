@@ -189,7 +189,7 @@ class ProcessProvider:
     def _collect_children(self) -> None:
         for instance, keeper in list(_children.items()):
             if keeper.poll() is not None:
-                del _children[instance]
+                _children.pop(instance, None)
 
     def _trim_log(self, folder: Path) -> None:
         """Drop the older half of a log that has grown too long; workers append, so they go on."""

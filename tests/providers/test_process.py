@@ -70,6 +70,12 @@ def is_running(pid):
     return liveness.identity(pid) is not None
 
 
+def test_workers_carry_the_mark_of_the_supervisor_that_ends_them(provider, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_SUPERVISOR", "c0ffee")
+    provider.start(spec("import os; print(os.environ['HOLDFAST_SUPERVISOR'])"))
+    wait_until(lambda: provider.log_of(one(provider).reference) == "c0ffee\n")
+
+
 def test_a_restarted_provider_knows_its_workers_again(provider, again):
     reference = provider.start(spec())
     pid = running(provider).pid
