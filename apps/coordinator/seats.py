@@ -77,7 +77,10 @@ class Seat:
             case Settled(outcome="retry_here"):
                 pass
             case Settled() | Stale():
-                self.holds.pop(message.run, None)
+                # what is said about an earlier generation says nothing about the present one
+                hold = self.holds.get(message.run)
+                if hold and hold.generation == message.generation:
+                    del self.holds[message.run]
 
     def beat(self, holding: list[Held]) -> dict[UUID, int]:
         """What the worker says it holds, by run; runs that it does not name it holds no more.

@@ -86,11 +86,12 @@ class _Ledger:
 
     def is_current(self, report: Report) -> bool:
         lease = self.held.get(report.run_id)
-        return (
-            lease is not None
-            and lease["session_id"] == report.session_id
-            and lease["generation"] == report.message.generation
-        )
+        if lease is None or lease["session_id"] != report.session_id:
+            return False
+        if isinstance(report.message, MetadataChanged):
+            # sent just before the same process was resumed: still its own, and nobody else's
+            return report.message.generation in {lease["generation"], lease["generation"] - 1}
+        return bool(lease["generation"] == report.message.generation)
 
     def flush(self) -> None:
         """Write the batched reports; starts first, since an end may follow in the same batch."""
