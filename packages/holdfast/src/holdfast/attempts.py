@@ -120,7 +120,7 @@ class Attempt:
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> AttemptResult:
-        """Run it to its end; raises nothing."""
+        """Run it to its end; raises nothing but CancelledError, when its loop is shut down."""
         self._task = asyncio.current_task()
         token = current_run.set(self.state)
         self._arm()
@@ -213,6 +213,8 @@ class Attempt:
         """How it ends after an exception."""
         if self._stop is not None:
             return await self._stopped(self._stop)
+        if isinstance(error, asyncio.CancelledError) and self._is_abandoned():
+            raise error
         if isinstance(error, SystemExit | KeyboardInterrupt):
             return await self._failed(error, "crashed", _exit_error(error), must_exit=True)
         if isinstance(error, MemoryError | OutOfMemory):
@@ -220,6 +222,10 @@ class Attempt:
             wire = internal_error("TASK_PROCESS_OOM_KILLED", message)
             return await self._failed(error, "crashed", wire, must_exit=True)
         return await self._failed(error, "failed", builtin_error(error))
+
+    def _is_abandoned(self) -> bool:
+        """Whether the whole event loop is being shut down around it."""
+        return self._task is not None and self._task.cancelling() > 0
 
     async def _stopped(self, why: Stop) -> AttemptResult:
         self._disarm()

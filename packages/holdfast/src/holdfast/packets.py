@@ -75,7 +75,7 @@ def encode(value: Any) -> Packet:
     if type(value) is str:
         return Packet(value, TEXT)
     annotations: dict[str, Any] = {}
-    tree, root = _write(value, "", annotations, 0)
+    tree, root = _write(value, None, annotations, 0)
     body: dict[str, Any] = {"json": tree}
     if root is not None:
         body["meta"] = {"values": [root, annotations] if annotations else [root]}
@@ -163,7 +163,7 @@ def _dump(body: Any) -> str:
 _MAX_DEPTH = 200
 
 
-def _write(value: Any, path: str, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
+def _write(value: Any, path: str | None, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
     """The JSON form of `value` and its own annotation; those of its parts go to `out` by path."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -181,7 +181,7 @@ def _write_part(value: Any, path: str, out: dict[str, Any], depth: int) -> Any:
         value = _reduce(value, path)
     if type(value) in (set, frozenset) or (type(value) is dict and not _has_text_keys(value)):
         inner: dict[str, Any] = {}
-        tree, annotation = _write(value, "", inner, depth + 1)
+        tree, annotation = _write(value, None, inner, depth + 1)
         out[path] = [annotation, inner] if inner else [annotation]
         return tree
     tree, annotation = _write(value, path, out, depth + 1)
@@ -206,24 +206,24 @@ def _write_date(moment: datetime, *_: Any) -> tuple[Any, Any]:
     return text.replace("+00:00", "Z"), "Date"
 
 
-def _write_list(values: Any, path: str, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
-    prefix = f"{path}." if path else ""
+def _write_list(values: Any, path: str | None, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
+    prefix = "" if path is None else f"{path}."
     return [_write_part(v, f"{prefix}{i}", out, depth) for i, v in enumerate(values)], None
 
 
-def _write_set(values: Any, path: str, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
+def _write_set(values: Any, path: str | None, out: dict[str, Any], depth: int) -> tuple[Any, Any]:
     return _write_list(values, path, out, depth)[0], "set"
 
 
 def _write_dict(
-    value: dict[Any, Any], path: str, out: dict[str, Any], depth: int
+    value: dict[Any, Any], path: str | None, out: dict[str, Any], depth: int
 ) -> tuple[Any, Any]:
     if not _has_text_keys(value):
         return _write_list(value.items(), path, out, depth)[0], "map"
     tree = {}
     for key, item in value.items():
         step = key.replace("\\", "\\\\").replace(".", "\\.") if "." in key or "\\" in key else key
-        tree[key] = _write_part(item, f"{path}.{step}" if path else step, out, depth)
+        tree[key] = _write_part(item, step if path is None else f"{path}.{step}", out, depth)
     return tree, None
 
 
@@ -231,7 +231,7 @@ def _has_text_keys(value: dict[Any, Any]) -> bool:
     return all(type(key) is str for key in value)
 
 
-_WRITERS: dict[type, Callable[[Any, str, dict[str, Any], int], tuple[Any, Any]]] = {
+_WRITERS: dict[type, Callable[[Any, str | None, dict[str, Any], int], tuple[Any, Any]]] = {
     int: _write_int,
     float: _write_float,
     datetime: _write_date,
@@ -244,7 +244,7 @@ _WRITERS: dict[type, Callable[[Any, str, dict[str, Any], int], tuple[Any, Any]]]
 _BASIC = {*_WRITERS, str, bool, type(None)}
 
 
-def _reduce(value: Any, path: str) -> Any:
+def _reduce(value: Any, path: str | None) -> Any:
     """One step from a richer type towards the basic ones."""
     if isinstance(value, enum.Enum):
         return value.value
@@ -289,9 +289,9 @@ def _annotate(value: Any, tree: Any, *, strict: bool) -> Any:
         for path, subtree in tree.items():
             value = _replace(value, list(_steps(path, strict)), subtree, strict=strict)
         return value
+    if not isinstance(tree, list):
+        raise TypeError("an annotation must be a list or a map of paths")
     annotation, inner = tree[0], tree[1] if len(tree) > 1 else None
-    if isinstance(annotation, dict) or (inner is None and not isinstance(annotation, str | list)):
-        return value
     if inner:
         value = _annotate(value, inner, strict=strict)
     return _restore(value, annotation)

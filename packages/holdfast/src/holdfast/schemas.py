@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
+import sys
+import types
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 import pydantic
+import typing_extensions
 
 from holdfast.errors import PayloadInvalid
 
@@ -107,7 +113,35 @@ def json_schema(adapter: pydantic.TypeAdapter[Any] | None, *, of_input: bool) ->
 
 
 def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any] | None:
-    return None if annotation in _UNTYPED else pydantic.TypeAdapter(annotation)
+    if annotation in _UNTYPED:
+        return None
+    return pydantic.TypeAdapter(_portable(annotation))
+
+
+def _portable(annotation: Any) -> Any:
+    """The annotation with `typing.TypedDict` as pydantic takes it before Python 3.12."""
+    if sys.version_info >= (3, 12):
+        return annotation
+    if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
+        return _portable_dict(annotation)
+    arguments = typing.get_args(annotation)
+    portable = tuple(_portable(argument) for argument in arguments)
+    if portable == arguments:
+        return annotation
+    if isinstance(annotation, types.UnionType):
+        return functools.reduce(operator.or_, portable)
+    if hasattr(annotation, "copy_with"):
+        return annotation.copy_with(portable)
+    return typing.get_origin(annotation)[portable]
+
+
+def _portable_dict(annotation: Any) -> Any:
+    fields: dict[str, Any] = {}
+    for name, hint in get_type_hints(annotation, include_extras=True).items():
+        inner = _portable(hint)
+        is_required = name in annotation.__required_keys__
+        fields[name] = inner if is_required else typing_extensions.NotRequired[inner]
+    return typing_extensions.TypedDict(annotation.__name__, fields)  # type: ignore[operator]
 
 
 def _problems(error: pydantic.ValidationError) -> list[dict[str, Any]]:

@@ -251,6 +251,8 @@ class Engine:
 
     def _end(self, life: Life, result: AttemptResult) -> None:
         run = life.run
+        if run.is_final:
+            return
         life.result = packets.Packet(result.output, result.output_type)
         run.status = _STATUS[result.ending]
         run.error, run.output = result.error, packets.decode(*life.result)
