@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -207,6 +208,12 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Trigger, follow and manage runs.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v[0-9]+",
+    "ENUM_NAME_OVERRIDES": {
+        "RunStatusEnum": "apps.api.serializers.runs.ALL_STATUSES",
+        "BatchStatusEnum": "apps.api.serializers.triggers.BATCH_STATUSES",
+        "DeploymentStatusEnum": "apps.api.serializers.deployments.STATUSES",
+    },
 }
 
 # -- Jobs, mail, logs --------------------------------------------------------------------------
@@ -233,6 +240,11 @@ LOGGING = {
 }
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+APPINSIGHTS_CONNECTION_STRING = env.text("APPINSIGHTS_CONNECTION_STRING", "")
+if APPINSIGHTS_CONNECTION_STRING and find_spec("django_otel"):
+    INSTALLED_APPS.append("django_otel")
+elif APPINSIGHTS_CONNECTION_STRING:
+    env.problem("APPINSIGHTS_CONNECTION_STRING needs django-otel: install requirements/prod.txt")
 
 LIMITS = Limits.read(env)
 TELEMETRY = TelemetryLimits.read(env)
