@@ -12,7 +12,12 @@ from tests import engines
 # At import, so that the conftest files below may import models.
 _engines = engines.begin()
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-django.setup()
+try:
+    django.setup()
+except BaseException:
+    if _engines is not None:
+        _engines.stop()
+    raise
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -67,12 +67,12 @@ class Database:
         """A connection with these settings, closed at the end."""
         with _as_query_errors():
             connection = _engine.connect(self._folder)
+        session = Session(connection)
         try:
-            session = Session(connection)
             session.prepare(database, settings)
             yield session
         finally:
-            connection.close()
+            session.close()
 
 
 class Session:
@@ -80,6 +80,14 @@ class Session:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._running: Any = None  # a result that is being sent while it is computed
+
+    def close(self) -> None:
+        """Stop what still runs, then close: the other way round, the engine crashes."""
+        if self._running is not None:
+            self._connection.streaming_cancel_query(self._running)
+            self._running = None
+        self._connection.close()
 
     def prepare(self, database: str, settings: Mapping[str, str]) -> None:
         """Choose the database and the settings of what follows."""
@@ -132,8 +140,10 @@ class Session:
         self, text: str, default_format: str, parameters: Mapping[str, str], begun: int
     ) -> Result:
         with _as_query_errors():
-            running = self._connection.send_query(text, default_format, params=dict(parameters))
-        pieces = self._pieces(running)
+            self._running = self._connection.send_query(
+                text, default_format, params=dict(parameters)
+            )
+        pieces = self._pieces()
         first = next(pieces, b"")
         second = next(pieces, b"") if first else b""
         return Result(
@@ -145,20 +155,17 @@ class Session:
             ),
         )
 
-    def _pieces(self, running: Any) -> Iterator[bytes]:
-        while True:
+    def _pieces(self) -> Iterator[bytes]:
+        while self._running is not None:
             with _as_query_errors():
-                piece = self._connection.streaming_fetch_result(running)
+                piece = self._connection.streaming_fetch_result(self._running)
                 if piece.has_error():
                     raise QueryError(piece.error_message())
                 body = piece.bytes()
             if not body:
+                self._running = None
                 return
-            try:
-                yield body
-            except GeneratorExit:
-                self._connection.streaming_cancel_query(running)
-                raise
+            yield body
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

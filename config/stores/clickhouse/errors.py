@@ -11,6 +11,7 @@ SYNTAX_ERROR = 62
 UNKNOWN_COMPRESSION_METHOD = 89
 AUTHENTICATION_FAILED = 516
 UNKNOWN_EXCEPTION = 1002
+_ABORTED = 236
 
 _STATUSES = {
     **dict.fromkeys(  # what the client wrote cannot be understood
@@ -34,6 +35,11 @@ class QueryError(Exception):
             message = f"Code: {self.code}. DB::Exception: {message} (UNKNOWN_EXCEPTION)"
         self.message = message.strip()
         super().__init__(self.message)
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the engine has broken and will refuse everything from now on."""
+        return self.code == _ABORTED and "fatal error" in self.message
 
     @property
     def status(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
 import secrets
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -146,6 +148,9 @@ class Exchange:
             self._execute()
         except QueryError as error:
             self._fail(error)
+            if error.is_fatal:
+                sys.stderr.write(f"the engine broke: {error.message}\n")
+                os._exit(1)  # whoever supervises this process starts a sound one
         except encoding.UnknownEncoding as error:
             text = f"Unknown compression method: {error}."
             name = "UNKNOWN_COMPRESSION_METHOD"
