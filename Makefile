@@ -5,20 +5,75 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MANAGE := $(BIN)/python manage.py
+
+# Every process of ours imports the same packages: let the first one keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## This list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): requirements/dev.txt packages/holdfast/pyproject.toml
+	@echo "installing into $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	@grep -A 40 -E '^uv==' requirements/dev.txt | sed -n '1p; 2,$${/^ /!q; p}' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e packages/holdfast
 	@touch $@
 
 .PHONY: install
 install: $(STAMP) ## The virtual environment, with everything pinned
+
+.PHONY: demo
+demo: $(STAMP) ## The main job, shown: start everything, ship an example, run it (ONCE=1: then stop)
+	@$(MANAGE) demo $(if $(ONCE),--once)
+
+.PHONY: up
+up: $(STAMP) ## Everything on the embedded stores, until Ctrl-C (PORT=8000)
+	@$(MANAGE) up $(if $(PORT),--port $(PORT))
+
+.PHONY: doctor
+doctor: $(STAMP) ## Is what `make up` started well?
+	@$(MANAGE) doctor
+
+.PHONY: db
+db: $(STAMP) ## Empty the embedded database and seed the demo organization (while `make up` runs)
+	@$(MANAGE) flush --no-input && $(MANAGE) seed
+
+.PHONY: shell
+shell: $(STAMP) ## A Python shell inside the server
+	@$(MANAGE) shell
+
+.PHONY: test
+test: $(STAMP) ## All tests, against engines that they start themselves
+	@$(BIN)/pytest -n 2 --dist loadgroup -q
+
+.PHONY: test-postgres
+test-postgres: $(STAMP) ## The engine's tests on the system's own PostgreSQL, where there is one
+	@bin=$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | head -n 1); \
+	if [ -z "$$bin" ]; then echo "no system PostgreSQL here: skipped"; else \
+	  echo "engine tests on $$($$bin/postgres --version)"; \
+	  HOLDFAST_TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -n 2 -q tests/runs; fi
+
+.PHONY: check
+check: $(STAMP) ## Format, lint, types, layers, migrations, templates
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>&1 | head -n 40; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@DEBUG=1 $(BIN)/mypy apps config packages/holdfast/src bench tests
+	@DEBUG=1 $(BIN)/lint-imports --no-cache | tail -n 12
+	@DEBUG=1 $(BIN)/python -W ignore manage.py makemigrations --check --dry-run --skip-checks 2>/dev/null \
+	  || { echo "models have changed: make a migration"; exit 1; }
+	@find templates -name '*.html' | grep -q . && $(BIN)/djlint --check --lint --quiet templates || true
+
+.PHONY: fix
+fix: $(STAMP) ## Format, and mend what the linter can
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+.PHONY: bench
+bench: $(STAMP) ## First figures: triggers, drained runs, latency (one JSON line per figure)
+	@$(BIN)/python -m bench
 
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements/*.in to *.txt with hashes

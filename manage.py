@@ -10,7 +10,7 @@ from config.env import ConfigurationError
 from config.stores.urls import ensure_secret, home_folder
 
 # Of all commands, these may find no secret key: they make the home that keeps it.
-FOUNDERS = {"up", "stores"}
+FOUNDERS = {"up", "stores", "demo"}
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

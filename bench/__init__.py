@@ -1,0 +1,1 @@
+"""Benchmarks: what the system does per second, and how long things take, on one machine."""

@@ -1,0 +1,124 @@
+"""The figures: each measures one thing on the bed and says how."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from bench.bed import Bed
+from holdfast.client import BatchItem
+
+_UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured number; `rounds` are all measurements, `value` is their median."""
+
+    name: str
+    value: float
+    unit: str
+    rounds: list[float]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def all_figures(bed: Bed) -> Iterator[Figure]:
+    """Every figure, one after the other, on the same processes."""
+    yield single_triggers(bed, clients=1, count=300)
+    yield single_triggers(bed, clients=16, count=800)
+    yield batched_triggers(bed, items=1000, batches=5)
+    cancel_backlog(bed)
+    with bed.worker(capacity=16):
+        yield drained(bed, count=2000)
+        yield from start_latency(bed, count=200)
+
+
+def single_triggers(bed: Bed, *, clients: int, count: int) -> Figure:
+    """Triggers per second over HTTP, each client one call at a time."""
+
+    def client(number: int) -> None:
+        with bed.client() as api:
+            for _ in range(count // clients):
+                api.trigger("noop")
+
+    rounds = []
+    for _ in range(3):
+        with ThreadPoolExecutor(clients) as pool:
+            began = time.perf_counter()
+            list(pool.map(client, range(clients)))
+        rounds.append(count // clients * clients / (time.perf_counter() - began))
+    return _figure(f"single_triggers_{clients}_clients", rounds, "triggers/s")
+
+
+def batched_triggers(bed: Bed, *, items: int, batches: int) -> Figure:
+    """Runs per second over HTTP, in batches of `items` from one client."""
+    rounds = []
+    with bed.client() as api:
+        for _ in range(batches):
+            began = time.perf_counter()
+            api.batch_trigger([BatchItem(task="noop")] * items)
+            rounds.append(items / (time.perf_counter() - began))
+    return _figure(f"batched_triggers_of_{items}", rounds, "triggers/s")
+
+
+def cancel_backlog(bed: Bed) -> None:
+    """Empty the queue by the database: nothing of it is measured any more."""
+    with bed.database.transaction():
+        bed.database.execute("DELETE FROM runs_readyrun")
+        bed.database.execute(
+            "UPDATE runs_run SET status = 'CANCELED', finished_at = now() WHERE finished_at IS NULL"
+        )
+
+
+def drained(bed: Bed, *, count: int) -> Figure:
+    """No-op runs per second from queue to final status, by one connected worker, history kept."""
+    rounds = []
+    with bed.client() as api:
+        for _ in range(4):
+            bed.database.execute("UPDATE environments_environment SET paused_at = now()")
+            for _ in range(count // 1000):
+                api.batch_trigger([BatchItem(task="noop")] * 1000)
+            time.sleep(0.5)
+            began = time.perf_counter()
+            bed.database.execute("UPDATE environments_environment SET paused_at = NULL")
+            api.trigger("noop")  # rings the bell
+            bed.wait_for(_UNFINISHED, 0)
+            rounds.append(count / (time.perf_counter() - began))
+    return _figure("drained_noop_runs", rounds[1:], "runs/s")  # the first warms up
+
+
+def start_latency(bed: Bed, *, count: int) -> Iterator[Figure]:
+    """From the call of an idle system's trigger to the first line of the task, over HTTP."""
+    handles: list[tuple[float, str]] = []
+    with bed.client() as api:
+        for _ in range(20):
+            api.trigger("began")
+        bed.wait_for(_UNFINISHED, 0)
+        for _ in range(count):
+            called = time.time()
+            handles.append((called, api.trigger("began").id))
+            time.sleep(0.03)
+        bed.wait_for(_UNFINISHED, 0)
+        delays = sorted(
+            (float(api.runs.retrieve(run_id).output) - called) * 1000 for called, run_id in handles
+        )
+    quantiles = statistics.quantiles(delays, n=100)
+    for name, value in (("p50", quantiles[49]), ("p99", quantiles[98])):
+        yield Figure(
+            name=f"idle_trigger_to_start_{name}", value=round(value, 2), unit="ms",
+            rounds=[round(delays[0], 2), round(delays[-1], 2)],
+        )  # fmt: skip
+
+
+def _figure(name: str, rounds: list[float], unit: str) -> Figure:
+    return Figure(
+        name=name,
+        value=round(statistics.median(rounds), 1),
+        unit=unit,
+        rounds=[round(each, 1) for each in rounds],
+    )
