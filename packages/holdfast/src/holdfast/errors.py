@@ -112,9 +112,7 @@ def _trace(error: BaseException) -> str:
 
 
 def _drop_own_frames(lines: traceback.TracebackException) -> None:
-    theirs = [frame for frame in lines.stack if not frame.filename.startswith(_OWN_FOLDER)]
-    if theirs:
-        lines.stack[:] = theirs
+    lines.stack[:] = [f for f in lines.stack if not f.filename.startswith(_OWN_FOLDER)]
     for linked in (lines.__cause__, lines.__context__):
         if linked is not None:
             _drop_own_frames(linked)
