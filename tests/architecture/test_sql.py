@@ -42,8 +42,9 @@ def _is_clickhouse(path: Path) -> bool:
 def _loads(tree: ast.AST, place: str = "") -> Iterator[tuple[str, str]]:
     """Which statement is loaded in which function: calls of `load` with two literal names."""
     for node in ast.iter_child_nodes(tree):
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        inner = f"{place}.{node.name}" if is_function else place
+        inner = place
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = f"{place}.{node.name}"
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             words = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
@@ -79,7 +80,7 @@ def test_a_statement_begins_with_a_sentence_about_it(path):
 def test_a_statement_fits_the_schema_of_postgresql(path):
     statement = path.read_text()
     names = _POSTGRES_PARAMETER.findall(statement)
-    samples = {name: _POSTGRES_SAMPLES.get(name) for name in names}
+    samples: dict[str, Any] = {name: _POSTGRES_SAMPLES.get(name) for name in names}
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {statement}", samples)
         assert cursor.fetchall()

@@ -144,3 +144,16 @@ def test_errors_go_to_sentry_without_anything_of_a_customers(collector: Collecto
     sent = b"".join(body for path, body in collector.requests if path == "/api/1/envelope/")
     assert b"it broke" in sent
     assert b"hunter2" not in sent.replace(b"work('hunter2')", b"")
+
+
+def test_azure_without_its_package_is_told_at_once():
+    done = subprocess.run(
+        [sys.executable, "-c", "import config.settings"],
+        cwd=_ROOT,
+        env={**os.environ, "APPINSIGHTS_CONNECTION_STRING": "InstrumentationKey=x"},
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+    )
+    assert done.returncode == 1
+    assert "needs django-otel: install requirements/prod.txt" in done.stderr
