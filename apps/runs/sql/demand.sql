@@ -1,9 +1,9 @@
 -- What runs ask of workers now, per environment, version and machine preset.
 --
 -- Counted are the ready runs that the claim could take: of environments with room that are not
--- paused, in lanes with room, for the version they are locked to or else the current one. Of each
--- lane and version at most `most` runs are looked at, so that a backlog costs no more than a few
--- workers' worth of rows. Runs whose process a worker still holds need no other worker.
+-- paused, in lanes with room, for the version they are locked to or else the current one. About
+-- `most` runs of an environment are looked at, a few in each lane, so that a backlog costs no more
+-- than a few workers' worth of rows. Runs whose process a worker still holds need no other worker.
 --
 -- Tables: environments_environment, runs_environmentslots, runs_lane, runs_readyrun,
 -- deployments_promotion (read); no locks. Parameters: most int.
@@ -19,7 +19,10 @@ WITH room AS (
 ),
 lane AS (
     SELECT r.environment_id, r.current_id, r.room, l.id,
-           least(coalesce(l.cap - l.used, r.room), r.room, %(most)s) AS lane_room
+           least(
+               coalesce(l.cap - l.used, r.room), r.room,
+               %(most)s / count(*) OVER (PARTITION BY r.environment_id) + 1
+           ) AS lane_room
     FROM room r
     CROSS JOIN LATERAL (
         SELECT id, cap, used
