@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -306,6 +309,28 @@ _LOOPBACK: dict[str, None] = dict.fromkeys(
 )
 
 
+_is_speaking: ContextVar[bool] = ContextVar("holdfast.http", default=False)
+
+
+class _OnlyOthers(logging.Filter):
+    """httpx logs every request; a task's log is for what the task does, not for our own calls."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _is_speaking.get()
+
+
+logging.getLogger("httpx").addFilter(_OnlyOthers())
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    token = _is_speaking.set(True)
+    try:
+        yield
+    finally:
+        _is_speaking.reset(token)
+
+
 def _answer(response: httpx.Response) -> Response:
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Response(status=response.status_code, headers=headers, content=response.content)
@@ -339,13 +364,13 @@ class AsyncTransport:
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return _answer(
-                await self._http.request(
+            with _speaking():
+                response = await self._http.request(
                     step.method, step.url, headers=step.headers, content=step.content
                 )
-            )
         except httpx.HTTPError as error:
             return _lost(error)
+        return _answer(response)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -374,13 +399,13 @@ class SyncTransport:
             time.sleep(step.seconds)
             return None
         try:
-            return _answer(
-                self._http.request(
+            with _speaking():
+                response = self._http.request(
                     step.method, step.url, headers=step.headers, content=step.content
                 )
-            )
         except httpx.HTTPError as error:
             return _lost(error)
+        return _answer(response)
 
     def close(self) -> None:
         """Close the connections."""

@@ -29,6 +29,7 @@ import pydantic
 
 from holdfast.errors import HoldfastError
 from holdfast.machines import get_machine
+from holdfast.retry import Retry
 
 FILE_NAME = "holdfast.toml"
 _REQUIREMENTS = ("requirements.txt", "uv.lock", "pyproject.toml")
@@ -87,9 +88,19 @@ class _ProjectSection(_Section):
 
 
 class _DefaultsSection(_Section):
-    retry: int | dict[str, Any] | None = None
+    retry: dict[str, Any] | None = None
     machine: str | None = None
     max_duration: Annotated[float, pydantic.Field(gt=0)] | None = None
+
+    @pydantic.field_validator("retry", mode="before")
+    @classmethod
+    def _is_a_policy(cls, given: Any) -> Any:
+        fields = {"attempts": given} if isinstance(given, int) else given
+        try:
+            Retry.of(fields if isinstance(fields, dict) else None)
+        except TypeError as error:
+            raise ValueError(str(error).rpartition("() ")[2]) from None
+        return fields
 
     @pydantic.field_validator("machine")
     @classmethod
@@ -123,7 +134,6 @@ def load(root: Path) -> Project:
     except pydantic.ValidationError as error:
         raise ProjectError(f"{path}: {_problems(error)}") from None
     section, defaults = file.project, file.defaults
-    retry = {"attempts": defaults.retry} if isinstance(defaults.retry, int) else defaults.retry
     return Project(
         root=root,
         ref=section.ref,
@@ -131,7 +141,7 @@ def load(root: Path) -> Project:
         requirements=_requirements(root, section.requirements),
         ignore=tuple(section.ignore),
         defaults=Defaults(
-            retry=retry, machine=defaults.machine, max_duration=defaults.max_duration
+            retry=defaults.retry, machine=defaults.machine, max_duration=defaults.max_duration
         ),
     )
 
@@ -197,9 +207,9 @@ def _modules(root: Path, entry: str) -> Iterator[str]:
     if not path.resolve().is_relative_to(root.resolve()):
         raise ProjectError(f"{root / FILE_NAME}: project.dirs: {entry!r} is outside the project")
     if path.is_dir():
-        yield from (_name(root, file) for file in _files(path))
+        yield from (_own_name(root, file) for file in _files(path))
     elif path.is_file():
-        yield _name(root, path)
+        yield _own_name(root, path)
     else:
         yield from _named_modules(root, entry)
 
@@ -215,9 +225,19 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _name(root: Path, file: Path) -> str:
+def _own_name(root: Path, file: Path) -> str:
+    """The name that a file is imported by; raises ProjectError when it would mean another."""
     base = next(r for r in _import_roots(root) if file.is_relative_to(r))
     parts = file.relative_to(base).with_suffix("").parts
+    top = parts[0]
+    spec = importlib.util.find_spec(top)
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+    if not any(Path(place).is_relative_to(base) for place in places if place):
+        raise ProjectError(
+            f"{root / FILE_NAME}: project.dirs: {top!r} is also the name of an installed package "
+            f"({', '.join(place for place in places if place)}): rename it, or add "
+            f"{top}/__init__.py"
+        )
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

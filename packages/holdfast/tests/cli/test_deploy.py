@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 
 import pytest
@@ -54,6 +55,14 @@ def test_a_traceback_that_the_log_has_shown_is_not_shown_twice(alice: Cli, stub:
     log = "Installing requirements\nTraceback: here\n"
     stub.deployment_end = {"status": "FAILED", "error": error, "log": log}
     assert alice("deploy").err.count("Traceback: here") == 1
+
+
+def test_a_failing_import_is_there_for_scripts_too(alice: Cli, stub: Stub):
+    stub.deployment_end = {"status": "FAILED", "error": {"message": "no", "traceback": "here"}}
+    done = alice("deploy", "--json")
+    assert done.code == 1
+    assert done.json["error"] == {"message": "no", "traceback": "here"}
+    assert json.loads(done.err) == {"error": "The deployment is FAILED: no", "exitCode": 1}
 
 
 @pytest.mark.parametrize(

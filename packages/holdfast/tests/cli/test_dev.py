@@ -203,7 +203,9 @@ async def test_a_run_of_the_old_version_is_finished(
     assert result.output == "old"
 
 
-async def test_json_is_one_object_per_line(start: Start, coordinator: FakeCoordinator):
+async def test_json_is_one_object_per_line(
+    start: Start, coordinator: FakeCoordinator, tmp_path: Path
+):
     terminal = await start("dev", "--json")
     await terminal.line('"event": "ready"')
     run = await coordinator.execute("hello", "alice")
@@ -211,6 +213,9 @@ async def test_json_is_one_object_per_line(start: Start, coordinator: FakeCoordi
     assert record["run"] == run
     assert record["task"] == "hello"
     assert record["willRetry"] is False
+    save(tmp_path, "return (")
+    failure = json.loads(await terminal.line('"event": "import_failed"'))
+    assert "SyntaxError" in failure["traceback"]
     assert all(line.startswith("{") for line in terminal.lines)
 
 

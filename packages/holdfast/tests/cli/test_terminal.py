@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 
 import pytest
@@ -73,6 +74,21 @@ def test_a_reader_that_goes_away_is_no_error(cli: Cli, stub: Stub):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=60) == 0
+
+
+def test_ctrl_c_is_no_error_and_has_its_code(cli: Cli, stub: Stub):
+    stub.add_run("run_x", "EXECUTING")
+    process = subprocess.Popen(
+        cli.command("runs", "logs", "run_x", "--follow"),
+        cwd=cli.folder,
+        env=cli.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    stub.asked.wait(30)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == (b"", b"\n")  # below the terminal's own ^C
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ class Stub:
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[Recorded] = []
+        self.asked = threading.Event()
         self.scripted: list[Answer] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
@@ -77,7 +78,6 @@ class Stub:
         self.deployment_end: dict[str, Any] = {"status": "DEPLOYED", "version": "20261124.1"}
         self.token: str | None = ACCESS_TOKEN
         self.polls = 0
-        self.has_version_conflict = False
 
     def add_run(self, run_id: str, status: str = "COMPLETED", **fields: Any) -> dict[str, Any]:
         base = {"id": run_id, "status": status, "taskIdentifier": "hello", **SUMMARY}
@@ -94,6 +94,7 @@ class Stub:
 
     def answer(self, request: Recorded) -> Answer:
         self.requests.append(request)
+        self.asked.set()
         if self.scripted:
             return self.scripted.pop(0)
         for method, pattern, route in ROUTES:

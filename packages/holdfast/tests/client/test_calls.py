@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 
+import httpx
 import pytest
 
 from holdfast import api_errors
@@ -198,6 +200,21 @@ def test_both_clients_have_the_same_documented_operations(
         names = [name for name in dir(ours) if not name.startswith("_")]
         assert names == [name for name in dir(theirs) if not name.startswith("_")]
         assert all(getattr(ours, name).__doc__ for name in names)
+
+
+async def test_our_own_calls_are_not_in_the_log_of_a_task(
+    client: SyncHoldfastClient,
+    async_client: HoldfastClient,
+    stub: Stub,
+    caplog: pytest.LogCaptureFixture,
+):
+    caplog.set_level(logging.INFO)
+    client.trigger("hello")
+    await async_client.trigger("hello")
+    assert caplog.records == []
+    async with httpx.AsyncClient() as of_the_task:
+        await of_the_task.get(stub.url)
+    assert [record.name for record in caplog.records] == ["httpx"]
 
 
 def test_json_travels_as_utf_8(client: SyncHoldfastClient, stub: Stub):

@@ -67,6 +67,9 @@ def test_requirements_are_found(tmp_path: Path):
         ("[project]\nrequirements = 'no.txt'", "there is no file 'no.txt'"),
         ("[project]\n[defaults]\nmachine = 'huge'", "defaults.machine: unknown machine 'huge'"),
         ("[project]\n[defaults]\nmax_duration = 0", "defaults.max_duration: "),
+        ("[project]\n[defaults]\nretry = { tries = 1 }", "defaults.retry: got an unexpected"),
+        ("[project]\n[defaults]\nretry = { factor = 0 }", "defaults.retry: retry: factor must"),
+        ("[project]\n[defaults]\nretry = 'often'", "defaults.retry: Input should be"),
         ("[project", "cannot be read: "),
     ],
 )
@@ -126,6 +129,13 @@ def test_folders_files_and_modules_are_imported(tmp_path: Path):
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ProjectError, match="'tasks' is neither"):
         project.import_tasks(project.load(write(tmp_path, "[project]")))
+
+
+@pytest.mark.usefixtures("fresh_modules")
+def test_a_folder_that_is_named_like_an_installed_package_is_explained(tmp_path: Path):
+    root = write(tmp_path, '[project]\ndirs = ["httpx"]', httpx__a="")
+    with pytest.raises(ProjectError, match=r"'httpx' is also .*httpx/__init__\.py"):
+        project.import_tasks(project.load(root))
 
 
 def test_a_folder_outside_is_refused(tmp_path: Path):

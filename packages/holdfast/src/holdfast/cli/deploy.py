@@ -158,6 +158,8 @@ def _added(before: str, now: str) -> str:
 def _report(session: Session, deployment: Deployment, *, promoted: bool, started: float) -> Exit:
     if deployment.status != "DEPLOYED":
         error = deployment.error
+        if session.output.is_json:
+            session.output.show(deployment, DEPLOYMENT_FIELDS)
         if error and error.traceback and error.traceback.strip() not in deployment.log:
             session.output.block(error.traceback)
         reason = (error and error.message) or "the server does not say why"

@@ -131,6 +131,9 @@ class Development:
 
     def _complain(self, error: IndexFailed) -> None:
         self._content_hash = ""  # so that undoing the mistake counts as a change
+        self._output.record(
+            {"event": "import_failed", "message": str(error), "traceback": error.traceback}
+        )
         self._output.block(error.traceback or str(error))
         stays = f"version {self._version} stays" if self._version else "waiting for a change"
         self._output.note(f"The tasks cannot be imported: {error}; {stays}.")

@@ -70,6 +70,11 @@ class Output:
         else:
             self._out.print(text, soft_wrap=True, highlight=False, markup=False)
 
+    def record(self, record: Any) -> None:
+        """Print one line of a stream that only scripts should see."""
+        if self.is_json:
+            self.line("", record)
+
     def note(self, text: str | Text) -> None:
         """Tell a person what is going on; scripts that read JSON are left alone."""
         if not self.is_json:

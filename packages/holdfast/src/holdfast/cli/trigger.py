@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -16,36 +17,32 @@ from holdfast.client import TriggerOptions
 from holdfast.client.results import Run
 
 
-class JsonValue(click.ParamType[Any]):
-    """A JSON text; @file reads one from a file, and - from stdin."""
+def _json(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """The value of a JSON text; @file reads one from a file, and - from stdin."""
+    if text is None:
+        return None
+    try:
+        return json.loads(_read(text))
+    except OSError as error:
+        reason = f"{text[1:]} cannot be read: {error.strerror}"
+    except ValueError as error:
+        reason = f"not JSON: {error} (text needs quotes: '\"alice\"')"
+    raise click.BadParameter(reason, param=parameter)
 
-    name = "JSON"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value that the text means."""
-        try:
-            return json.loads(self._text(value))
-        except OSError as error:
-            self.fail(f"{value[1:]} cannot be read: {error.strerror}", param, ctx)
-        except ValueError as error:
-            self.fail(f"not JSON: {error} (text needs quotes: '\"alice\"')", param, ctx)
-
-    def _text(self, value: str) -> str:
-        if value == "-":
-            return sys.stdin.read()
-        if value.startswith("@"):
-            with open(value[1:], encoding="utf-8") as file:
-                return file.read()
-        return value
+def _read(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read()
+    return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
 
 
 @click.command(cls=Command)
 @click.argument("task")
-@click.option("--payload", type=JsonValue(), help="JSON, or @file, or - for stdin.")
+@click.option("--payload", metavar="JSON", callback=_json, help="JSON, or @file, or - for stdin.")
 @click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
 @click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
-@click.option("--metadata", type=JsonValue(), help="A JSON object.")
+@click.option("--metadata", metavar="JSON", callback=_json, help="A JSON object.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
 @click.option("--queue", metavar="NAME", help="Another queue than the task's own.")
 @click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own.")
