@@ -31,7 +31,7 @@ class Reader:
         self.problems: list[str] = []
 
     def text(self, name: str, default: str | None = None) -> str:
-        return self._read(name, default, str, "text")
+        return self._read(name, self._required(name, default, "", "text"), str, "text")
 
     def flag(self, name: str, *, default: bool) -> bool:
         return self._read(name, default, _flag, "1/true/yes/on or 0/false/no/off")
@@ -65,7 +65,9 @@ class Reader:
             return raw
 
         wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
-        return self._read(name, default, parse, f"a URL of the form {wanted}")
+        form = f"a URL of the form {wanted}"
+        stand_in = self._required(name, default, f"{schemes[0]}://nowhere", form)
+        return self._read(name, stand_in, parse, form)
 
     def problem(self, text: str) -> None:
         self.problems.append(text)
@@ -75,28 +77,21 @@ class Reader:
         if self.problems:
             raise ConfigurationError(self.problems)
 
-    def _read(self, name: str, default: T | None, parse: Callable[[str], T], wanted: str) -> T:
+    def _read(self, name: str, default: T, parse: Callable[[str], T], wanted: str) -> T:
         raw = self.source.get(name)
         if raw is None:
-            if default is None:
-                self.problems.append(f"{name} is not set: it must be {wanted}")
-                return parse_or_empty(parse)
             return default
         try:
             return parse(raw)
         except ValueError:
             self.problems.append(f"{name}={raw!r} is not {wanted}")
-            return default if default is not None else parse_or_empty(parse)
+            return default
 
-
-def parse_or_empty(parse: Callable[[str], T]) -> T:
-    """A stand-in value that lets reading go on, so that later problems are found too."""
-    for raw in ("", "0", "x://"):
-        try:
-            return parse(raw)
-        except ValueError:
-            continue
-    raise ConfigurationError(["no stand-in value for a missing variable"])
+    def _required(self, name: str, default: str | None, stand_in: str, wanted: str) -> str:
+        """The default, or a stand-in that lets reading go on, so that later problems show too."""
+        if default is None and name not in self.source:
+            self.problems.append(f"{name} is not set: it must be {wanted}")
+        return stand_in if default is None else default
 
 
 def _flag(raw: str) -> bool:

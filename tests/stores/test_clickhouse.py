@@ -55,7 +55,7 @@ def http():
 COLUMNS = ["number", "text", "at", "tags", "maybe"]
 
 
-def rows(count: int) -> list[list]:
+def rows(count: int) -> list[list[object]]:
     return [[n, f"text {n} ü", MOMENT, {"key": str(n)}, n if n % 2 else None] for n in range(count)]
 
 

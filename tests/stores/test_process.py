@@ -28,6 +28,7 @@ def test_a_child_ends_when_its_parent_is_killed():
     with subprocess.Popen(
         [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True
     ) as parent:
+        assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         until(lambda: FOREVER in Path(f"/proc/{pid}/cmdline").read_text())
         parent.kill()
