@@ -65,6 +65,8 @@ def suspend_run(run: Run, suspension: Suspension, *, now: datetime) -> None:
         update_fields=["needs_all"],
         unique_fields=["run_id", "waitpoint_id"],
     )  # fmt: skip
+    if run.status == RunStatus.QUEUED:
+        return  # woken already: the worker repeats itself after a broken connection, or adds to it
     release_leases([run.pk], keep=True)
     run.status, run.updated_at = RunStatus.WAITING, now
     run.save(update_fields=["status", "updated_at"])
