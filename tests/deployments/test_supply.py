@@ -21,7 +21,7 @@ from apps.environments.operations.variables import set_variable
 from apps.providers import liveness
 from apps.providers.errors import ProviderError
 from apps.providers.process import ProcessProvider
-from apps.runs.operations import supply
+from apps.runs.operations import duties, supply
 from apps.runs.operations.trigger import TriggerRequest, trigger_runs
 from tests.deployments.manifests import manifest, task
 from tests.deployments.projects import sha256_of
@@ -220,6 +220,31 @@ def test_a_killed_worker_is_replaced_and_its_row_says_why(hall, reconcile):
     (seen,) = alive(hall)
     assert seen.instance != str(first.id)
     assert Instance.objects.get(state="running").id != first.id
+
+
+def test_the_runs_of_a_dead_worker_are_rescued_at_once(hall, reconcile):
+    ship()
+    reconcile()
+    worker = connect(one())
+    (run,) = trigger()
+    (work,) = worker.claim(now=clock.now())
+    worker.start(work, now=clock.now())
+    os.kill(pid_of(hall, one()), signal.SIGKILL)
+    wait_until(lambda: not alive(hall))
+    assert duties.rescue(clock.now()) == 0
+    reconcile()
+    assert duties.rescue(clock.now()) == 1
+    assert engine.get(run.run_id).status in {"QUEUED", "DELAYED"}
+    assert WorkerSession.objects.get().disconnected_at is not None
+
+
+def test_a_connected_worker_that_still_imports_its_project_is_worth_its_slots(hall, reconcile):
+    ship()
+    reconcile()
+    connect(one(), capacity=0)
+    trigger(5)
+    reconcile()
+    assert Instance.objects.count() == 1
 
 
 def test_a_worker_that_keeps_crashing_is_replaced_ever_more_slowly(hall, reconcile, time):

@@ -22,6 +22,7 @@ from django.db.models import Count, Max
 
 from apps.core import sql
 from apps.core.locks import transaction_lock, try_session_lock
+from apps.core.transactions import retried
 from apps.deployments.models import (
     Instance,
     InstanceState,
@@ -92,6 +93,8 @@ def reconcile_pool(pool_name: str, *, clock: Clock, provider: Provider | None = 
     asked_at = clock()
     seen = {observed.instance: observed for observed in provider.list()}
     decided = _decide(pool, seen, asked_at=asked_at)
+    if decided.ended:
+        _let_go(decided.ended, now=clock())
     for reference in decided.forget:
         provider.forget(reference)
     for reference in decided.strangers:
@@ -126,6 +129,7 @@ def lacks_worker(environment_id: UUID, *, now: datetime) -> bool:
 class _Decided:
     """What the transaction promised, and what it has seen the end of."""
 
+    ended: list[UUID]
     start: list[Instance]
     stop: list[Instance]
     forget: list[str]
@@ -141,13 +145,14 @@ def _decide(pool: Pool, seen: Mapping[str, Observed], *, asked_at: datetime) -> 
     live = [row for row in rows if row.state in _LIVE]
     config = PoolSettings.of(pool)
     needs = _needs(pool, live, config, now=asked_at)
-    workers = _workers(live, needs, now=asked_at)
+    workers = _workers(live, needs, slots=config.slots, now=asked_at)
     plan = staffing.plan(needs.values(), workers, rules=config.rules(), now=asked_at)
     by_id = {row.id: row for row in live}
     for stop in plan.stops:
         _promise_stop(by_id[stop.instance_id], stop.reason, now=asked_at)
     new = [_promise_start(pool, group, now=asked_at) for group in plan.starts]
     return _Decided(
+        ended=[row.id for row in rows if row.state not in _LIVE and str(row.id) in seen],
         start=new + [row for row in live if _is_overdue(row, now=asked_at)],
         stop=[row for row in live if row.state == InstanceState.STOPPING],
         forget=[one.reference for one in seen.values() if _is_over(one, by_id)],
@@ -211,6 +216,15 @@ def _strangers(seen: Mapping[str, Observed], rows: Sequence[Instance]) -> list[s
     """Workers that are alive and, as far as we know, ended or never asked for."""
     known = {str(row.id) for row in rows if row.state in _LIVE}
     return [one.reference for name, one in seen.items() if one.is_alive and name not in known]
+
+
+@retried
+def _let_go(instance_ids: Sequence[UUID], *, now: datetime) -> None:
+    """Let the leases of workers that were seen dead end now, not only when they run out."""
+    sessions = WorkerSession.objects.filter(instance_id__in=instance_ids)
+    ids = list(sessions.values_list("id", flat=True))
+    sessions.filter(disconnected_at=None).update(disconnected_at=now)
+    Lease.objects.filter(session_id__in=ids, expires_at__gt=now).update(expires_at=now)
 
 
 # -- What the plan is made from ------------------------------------------------------------------
@@ -305,7 +319,7 @@ def _crashes(
 
 
 def _workers(
-    live: Sequence[Instance], needs: Mapping[Group, Need], *, now: datetime
+    live: Sequence[Instance], needs: Mapping[Group, Need], *, slots: int, now: datetime
 ) -> list[Worker]:
     """The live instances with what their sessions hold; remembers which of them are busy."""
     sessions = _latest_sessions(live)
@@ -324,7 +338,8 @@ def _workers(
                 group=_group(row),
                 is_stopping=row.state == InstanceState.STOPPING,
                 held=in_hand,
-                slots=session.capacity if session and is_connected else None,
+                # A worker says 0 until it has imported its project, which it is about to do.
+                slots=(session.capacity or slots) if session and is_connected else None,
                 busy_at=row.busy_at or row.created_at,
                 silent_since=None if is_connected else _silent_since(row, session),
             )
