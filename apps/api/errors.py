@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import math
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from apps.core import clock
 from apps.core.errors import DomainError, LimitExceeded, NotFound
-
-logger = logging.getLogger(__name__)
 
 # Clients retry these by themselves; a condition that lasts must tell them not to.
 _RETRIED_UNASKED = {408, 409}
@@ -67,6 +67,12 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return None
 
 
+def server_error(request: HttpRequest) -> JsonResponse:
+    """What a bug is answered with; clients try again."""
+    answer = {"error": "Something went wrong on the server", "code": "internal"}
+    return JsonResponse(answer, status=500)
+
+
 def body(error: DomainError) -> dict[str, Any]:
     """The JSON body of a domain error."""
     found: dict[str, Any] = {"error": error.message, "code": error.code}
@@ -80,10 +86,18 @@ def _domain(error: DomainError) -> Response:
     if error.status in _RETRIED_UNASKED or isinstance(error, NotFound):
         response["x-should-retry"] = "false"
     if isinstance(error, LimitExceeded):
-        response["Retry-After"] = str(max(1, round(float(error.detail["retry_after"]))))
+        _say_when(response, float(error.detail["retry_after"]))
     if error.status == Unauthorized.status:
         response["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def _say_when(response: Response, seconds: float) -> None:
+    """Tell a client that asked too often when it may again, in both of the spellings they read."""
+    reset = clock.now() + timedelta(seconds=seconds)
+    response["Retry-After"] = str(max(1, math.ceil(seconds)))
+    response["x-ratelimit-remaining"] = "0"
+    response["x-ratelimit-reset"] = str(int(reset.timestamp() * 1000))
 
 
 def _framework(error: exceptions.APIException) -> Response:

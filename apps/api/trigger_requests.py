@@ -147,9 +147,10 @@ def _metadata(options: Mapping[str, Any]) -> dict[str, Any] | None:
         except packets.PacketError as error:
             raise BadRequest(f"options.metadata: {error}") from None
     try:
-        return _OBJECT.run_validation(value)
+        found: dict[str, Any] = _OBJECT.run_validation(value)
     except ValidationError as error:
         raise ValidationError({"options": {"metadata": error.detail}}) from None
+    return found
 
 
 def replay_overrides(body: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:

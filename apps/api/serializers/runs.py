@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.api import blobs
@@ -30,6 +32,7 @@ _LEGACY = {
     RunStatus.DEQUEUED: "EXECUTING",
     RunStatus.WAITING: "FROZEN",
 }
+ALL_STATUSES = [*STATUSES, "WAITING_FOR_DEPLOY", "FROZEN"]
 _QUEUED = {RunStatus.QUEUED, RunStatus.DELAYED, RunStatus.PENDING_VERSION}
 _EXECUTING = {RunStatus.EXECUTING, RunStatus.DEQUEUED}
 _STORED = "application/store"
@@ -39,11 +42,22 @@ class StatusField(serializers.ChoiceField):
     """A status; older clients are told the older names."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(choices=[*STATUSES, "WAITING_FOR_DEPLOY", "FROZEN"], **options)
+        super().__init__(choices=ALL_STATUSES, **options)
 
     def to_representation(self, value: str) -> str:
         name = _LEGACY.get(RunStatus(value)) if self.context.get("legacy") else None
         return name or str(RunStatus(value).value)
+
+
+class StatusIsField(serializers.BooleanField):
+    """Whether the status is one of these."""
+
+    def __init__(self, statuses: Set[str], **options: Any) -> None:
+        super().__init__(source="status", **options)
+        self.statuses = statuses
+
+    def to_representation(self, value: Any) -> bool:
+        return value in self.statuses
 
 
 class EnvironmentShape(Shape):
@@ -73,6 +87,7 @@ class AttemptShape(Shape):
     durationMs = serializers.IntegerField(source="executed_ms")
     error = serializers.SerializerMethodField()
 
+    @extend_schema_field(RunErrorShape)
     def get_error(self, attempt: Any) -> dict[str, Any] | None:
         return error_for_people(attempt.error)
 
@@ -85,13 +100,13 @@ class RunShape(Shape):
     taskIdentifier = serializers.CharField(source="task")
     idempotencyKey = serializers.CharField(source="idempotency_key", required=False)
     version = serializers.CharField(source="version_number", required=False)
-    isQueued = serializers.SerializerMethodField()
-    isExecuting = serializers.SerializerMethodField()
-    isWaiting = serializers.SerializerMethodField()
-    isCompleted = serializers.SerializerMethodField()
-    isSuccess = serializers.SerializerMethodField()
-    isFailed = serializers.SerializerMethodField()
-    isCancelled = serializers.SerializerMethodField()
+    isQueued = StatusIsField(_QUEUED)
+    isExecuting = StatusIsField(_EXECUTING)
+    isWaiting = StatusIsField({RunStatus.WAITING})
+    isCompleted = StatusIsField(FINAL)
+    isSuccess = StatusIsField({RunStatus.COMPLETED})
+    isFailed = StatusIsField(FINAL - {RunStatus.COMPLETED})
+    isCancelled = StatusIsField({RunStatus.CANCELED})
     isTest = serializers.BooleanField(source="is_test")
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
@@ -105,27 +120,6 @@ class RunShape(Shape):
     baseCostInCents = serializers.SerializerMethodField()
     durationMs = serializers.IntegerField(source="executed_ms")
     metadata = ObjectField(required=False)
-
-    def get_isQueued(self, run: Any) -> bool:
-        return run.status in _QUEUED
-
-    def get_isExecuting(self, run: Any) -> bool:
-        return run.status in _EXECUTING
-
-    def get_isWaiting(self, run: Any) -> bool:
-        return bool(run.status == RunStatus.WAITING)
-
-    def get_isCompleted(self, run: Any) -> bool:
-        return run.status in FINAL
-
-    def get_isSuccess(self, run: Any) -> bool:
-        return bool(run.status == RunStatus.COMPLETED)
-
-    def get_isFailed(self, run: Any) -> bool:
-        return run.status in FINAL and run.status != RunStatus.COMPLETED
-
-    def get_isCancelled(self, run: Any) -> bool:
-        return bool(run.status == RunStatus.CANCELED)
 
     def get_ttl(self, run: Any) -> str | None:
         return f"{run.ttl_seconds}s" if run.ttl_seconds else None
@@ -142,9 +136,9 @@ class RunItemShape(RunShape):
 
     env = serializers.SerializerMethodField()
 
-    def get_env(self, run: Any) -> EnvironmentShape:
-        found = self.context["environments"][run.environment_id]
-        return EnvironmentShape(found).data  # type: ignore[return-value]  # its shape, for the document
+    @extend_schema_field(EnvironmentShape)
+    def get_env(self, run: Any) -> dict[str, Any]:
+        return EnvironmentShape(self.context["environments"][run.environment_id]).data
 
 
 class RelatedRunShape(RunShape):
@@ -198,15 +192,17 @@ class RunDetailShape(RelatedRunShape):
     def get_outputPresignedUrl(self, run: Any) -> str | None:
         return self._presigned(run, run.output, run.output_type)
 
-    def get_error(self, run: Any) -> RunErrorShape | None:
-        return error_for_people(run.error)  # type: ignore[return-value]
+    @extend_schema_field(RunErrorShape)
+    def get_error(self, run: Any) -> dict[str, Any] | None:
+        return error_for_people(run.error)
 
-    def get_relatedRuns(self, run: Any) -> RelatedRunsShape:
-        related = RelatedRunsShape(self.context["related"], context=self.context)
-        return related.data  # type: ignore[return-value]
+    @extend_schema_field(RelatedRunsShape)
+    def get_relatedRuns(self, run: Any) -> dict[str, Any]:
+        return RelatedRunsShape(self.context["related"], context=self.context).data
 
-    def get_attempts(self, run: Any) -> list[AttemptShape]:
-        return AttemptShape(self.context["attempts"], many=True).data  # type: ignore[return-value]
+    @extend_schema_field(AttemptShape(many=True))
+    def get_attempts(self, run: Any) -> Any:
+        return AttemptShape(self.context["attempts"], many=True).data
 
     def get_reason(self, run: Any) -> str | None:
         return self.context["reason"] or None

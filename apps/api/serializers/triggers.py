@@ -16,6 +16,7 @@ from apps.api.serializers.base import (
 )
 from holdfast.machines import MACHINES
 
+BATCH_STATUSES = ["PENDING", "PROCESSING", "COMPLETED", "PARTIAL_FAILED", "ABORTED"]
 _SCOPES = ["run", "attempt", "global"]
 
 
@@ -162,9 +163,7 @@ class BatchShape(Shape):
     """A batch and its runs, by index."""
 
     id = PublicIdField("batch")
-    status = serializers.ChoiceField(
-        ["PENDING", "PROCESSING", "COMPLETED", "PARTIAL_FAILED", "ABORTED"]
-    )
+    status = serializers.ChoiceField(BATCH_STATUSES)
     idempotencyKey = serializers.CharField(required=False)
     createdAt = serializers.DateTimeField()
     updatedAt = serializers.DateTimeField()
