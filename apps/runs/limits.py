@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, Self
 
 
 class _Source(Protocol):
@@ -19,6 +19,7 @@ class Limits:
     inline_bytes: int = 512 * 1024
     metadata_bytes: int = 256 * 1024
     output_bytes: int = 10 * 1024 * 1024
+    error_bytes: int = 256 * 1024
     tags_per_run: int = 10
     tag_length: int = 128
     name_length: int = 255
@@ -26,7 +27,6 @@ class Limits:
     idempotency_seconds: int = 30 * 86_400
     attempts_per_run: int = 250
     default_attempts: int = 3
-    wait_depth: int = 100
     batch_items: int = 10_000
     development_ttl_seconds: int = 600
     delivery_seconds: int = 10
@@ -44,11 +44,12 @@ class Limits:
     @classmethod
     def read(cls, source: _Source) -> Self:
         """Read every field from the environment; the source collects what is malformed."""
-        values = {
-            field.name: source.integer(f"HOLDFAST_{field.name.upper()}", field.default)
-            if field.type == "int"
-            else source.number(f"HOLDFAST_{field.name.upper()}", field.default)
-            for field in fields(cls)
+        defaults = asdict(cls())
+        values: dict[str, Any] = {
+            name: source.integer(f"HOLDFAST_{name.upper()}", default)
+            if isinstance(default, int)
+            else source.number(f"HOLDFAST_{name.upper()}", default)
+            for name, default in defaults.items()
         }
         return cls(**values)
 

@@ -7,6 +7,8 @@ foreign keys, since a partition is dropped as a whole. `ReadyRun`, `Lane`, `Envi
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -35,7 +37,7 @@ def _choices(kind: type) -> list[tuple[str, str]]:
 
 
 class RunQuerySet(models.QuerySet["Run"]):
-    def within(self, environment_id: object) -> RunQuerySet:
+    def within(self, environment_id: UUID) -> RunQuerySet:
         return self.filter(environment_id=environment_id)
 
     def open(self) -> RunQuerySet:

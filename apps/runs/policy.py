@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,6 +18,11 @@ from holdfast.machines import MACHINES
 _FACTOR = 2.0
 _SHORTEST_MS = 1_000
 _LONGEST_MS = 60_000
+_TEN_YEARS = timedelta(days=3_650)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE_TEXT = "{} may have no NUL character and no half of a surrogate pair in it"
+_MOST_INTEGER = 2**31 - 1
+_ERROR_TEXTS = ("type", "code", "name", "message", "raw", "stackTrace")
 
 
 def retry_delay(retry: dict[str, Any], *, attempt: int, chance: random.Random) -> timedelta:
@@ -39,23 +47,66 @@ def order_at(now: datetime, priority_seconds: float) -> datetime:
     return now - timedelta(seconds=priority_seconds)
 
 
+def delivery_pause(deliveries: int) -> timedelta:
+    """How long a run rests that a worker gave back: not at all at first, then ever longer."""
+    if deliveries < 2:
+        return timedelta(0)
+    return timedelta(seconds=min(2.0 ** (deliveries - 2), 30.0))
+
+
+def own_queue(task: str) -> str:
+    """The queue of a task that names none."""
+    return f"task/{task}"
+
+
 def key_digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def check_tags(tags: tuple[str, ...], limits: Limits) -> None:
-    """Raise Invalid when there are too many tags, or one is empty or too long."""
-    if len(tags) > limits.tags_per_run:
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can keep a text: no NUL in it, and no half of a surrogate pair."""
+    return _UNSTORABLE.search(text) is None
+
+
+def storable(value: Any) -> Any:
+    """A JSON value as PostgreSQL can keep it; what it cannot becomes U+FFFD, or null."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def kept_error(error: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """A TaskRunError as it is kept: storable, and its texts cut where it is too large."""
+    kept: dict[str, Any] = storable(dict(error))
+    if len(json.dumps(kept)) <= limits.error_bytes:
+        return kept
+    most = limits.error_bytes // 32  # five texts, of characters of at most six bytes as JSON
+    texts = {name: kept[name] for name in _ERROR_TEXTS if isinstance(kept.get(name), str)}
+    return {name: text if len(text) <= most else f"{text[:most]}…" for name, text in texts.items()}
+
+
+def check_tags(tags: Iterable[str], limits: Limits) -> None:
+    """Raise Invalid when there are too many tags, or one is empty, too long or not storable."""
+    known = set(tags)
+    if len(known) > limits.tags_per_run:
         raise Invalid(
-            f"a run may have {limits.tags_per_run} tags, this one would have {len(tags)}",
+            f"a run may have {limits.tags_per_run} tags, this one would have {len(known)}",
             detail={"tags": ["too many"]},
         )
-    for tag in tags:
+    for tag in known:
         if not 0 < len(tag) <= limits.tag_length:
             raise Invalid(
                 f"a tag has 1 to {limits.tag_length} characters, this one has {len(tag)}",
                 detail={"tags": ["bad length"]},
             )
+        if not is_storable(tag):
+            raise Invalid(_UNSTORABLE_TEXT.format("a tag"), detail={"tags": ["cannot be stored"]})
 
 
 def check_key(key: str | None, limits: Limits, *, field: str) -> None:
@@ -65,11 +116,18 @@ def check_key(key: str | None, limits: Limits, *, field: str) -> None:
             f"{field} has 1 to {limits.idempotency_key_length} characters, this one has {len(key)}",
             detail={field: ["bad length"]},
         )
+    if key is not None and not is_storable(key):
+        raise Invalid(_UNSTORABLE_TEXT.format(field), detail={field: ["cannot be stored"]})
 
 
 def check_payload(payload: str | None, limits: Limits) -> None:
     """Raise TooLarge when a payload is over the limit; its size is measured in UTF-8 bytes."""
-    size = len(payload.encode()) if payload else 0
+    if payload is None:
+        return
+    if not is_storable(payload):
+        text = _UNSTORABLE_TEXT.format("a payload")
+        raise Invalid(text, detail={"payload": ["cannot be stored"]})
+    size = len(payload.encode())
     if size > limits.payload_bytes:
         raise TooLarge(
             f"a payload may have {limits.payload_bytes} bytes, this one has {size}; "
@@ -79,8 +137,8 @@ def check_payload(payload: str | None, limits: Limits) -> None:
 
 def check_metadata(metadata: dict[str, Any] | None, limits: Limits) -> None:
     """Raise TooLarge when metadata, as JSON, is over the limit."""
-    size = len(json.dumps(metadata).encode()) if metadata else 0
-    if size > limits.metadata_bytes:
+    size = len(json.dumps(metadata, ensure_ascii=False).encode(errors="replace"))
+    if metadata and size > limits.metadata_bytes:
         raise TooLarge(
             f"a run's metadata may have {limits.metadata_bytes} bytes as JSON, this has {size}"
         )
@@ -101,29 +159,51 @@ class _Bounded(Protocol):
     def max_duration_seconds(self) -> int | None: ...
     @property
     def ttl(self) -> timedelta | None: ...
+    @property
+    def idempotency_ttl(self) -> timedelta | None: ...
+    @property
+    def priority_seconds(self) -> float: ...
 
 
 def check_options(request: _Bounded, limits: Limits) -> None:
     """Raise Invalid, naming every option that is out of its bounds."""
-    wrong: dict[str, list[str]] = {}
-    for field, text in (
-        ("task", request.task),
-        ("queue", request.queue),
-        ("concurrencyKey", request.concurrency_key),
-    ):
-        if text is not None and not 0 < len(text) <= limits.name_length:
-            wrong[field] = [f"has 1 to {limits.name_length} characters"]
-    if request.machine is not None and request.machine not in MACHINES:
-        wrong["machine"] = [f"is one of {', '.join(MACHINES)}"]
-    if (
-        request.max_attempts is not None
-        and not 1 <= request.max_attempts <= limits.attempts_per_run
-    ):
-        wrong["maxAttempts"] = [f"is 1 to {limits.attempts_per_run}"]
-    if request.max_duration_seconds is not None and request.max_duration_seconds < 1:
-        wrong["maxDuration"] = ["is at least 1 second"]
-    if request.ttl is not None and request.ttl < timedelta(0):
-        wrong["ttl"] = ["is not negative"]
+    wrong = {**_wrong_names(request, limits), **_wrong_bounds(request, limits)}
     if wrong:
-        said = "; ".join(f"{field} {reasons[0]}" for field, reasons in wrong.items())
-        raise Invalid(said, detail=wrong)
+        said = "; ".join(f"{field} {reason}" for field, reason in wrong.items())
+        raise Invalid(said, detail={field: [reason] for field, reason in wrong.items()})
+
+
+def _wrong_names(request: _Bounded, limits: Limits) -> dict[str, str]:
+    names = {
+        "task": request.task,
+        "queue": request.queue,
+        "concurrencyKey": request.concurrency_key,
+    }
+    wrong = {
+        field: f"has 1 to {limits.name_length} characters, without NUL"
+        for field, name in names.items()
+        if name is not None and not (0 < len(name) <= limits.name_length and is_storable(name))
+    }
+    if request.machine is not None and request.machine not in MACHINES:
+        wrong["machine"] = f"is one of {', '.join(MACHINES)}"
+    return wrong
+
+
+def _wrong_bounds(request: _Bounded, limits: Limits) -> dict[str, str]:
+    longest = _TEN_YEARS.total_seconds()
+    bounds: tuple[tuple[str, float | None, float, float], ...] = (
+        ("maxAttempts", request.max_attempts, 1, limits.attempts_per_run),
+        ("maxDuration", request.max_duration_seconds, 1, _MOST_INTEGER),
+        ("ttl", _seconds(request.ttl), 0, longest),
+        ("idempotencyKeyTTL", _seconds(request.idempotency_ttl), 0, longest),
+        ("priority", request.priority_seconds, -longest, longest),
+    )
+    return {
+        field: f"is {lowest:g} to {highest:g}"
+        for field, number, lowest, highest in bounds
+        if number is not None and not lowest <= number <= highest
+    }
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()

@@ -11,11 +11,13 @@ from apps.core.ids import new_id, parse_public_id, public_id
 from apps.deployments.models import Promotion, Queue, Task, Version
 from apps.environments.models import Environment
 from apps.environments.scope import Scope
-from apps.runs.models import Run
+from apps.runs.models import Lease, PendingRun, ReadyRun, Run, RunEvent, Timer, Wait
 from apps.runs.operations.claim import Offer
 from apps.runs.operations.exchange import exchange
 from apps.runs.operations.settle import Report
-from apps.runs.operations.trigger import TriggerRequest, trigger_run
+from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_run
+from apps.runs.queries import invariant_violations
+from apps.runs.states import ALLOWED, RunStatus
 from holdfast.protocol import (
     Completed,
     Execute,
@@ -28,6 +30,7 @@ from holdfast.protocol import (
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+FIRST = {RunStatus.PENDING_VERSION, RunStatus.DELAYED, RunStatus.QUEUED}
 ERROR = {"type": "BUILT_IN_ERROR", "name": "ValueError", "message": "no", "stackTrace": "…"}
 
 
@@ -62,9 +65,14 @@ def version(
     return made
 
 
+def ask(scope: Scope, task: str = "hello", *, now: datetime = NOW, **options: Any) -> Triggered:
+    """Trigger one run."""
+    return trigger_run(scope, request=TriggerRequest(task=task, **options), now=now)
+
+
 def trigger(scope: Scope, task: str = "hello", *, now: datetime = NOW, **options: Any) -> UUID:
     """The id of a fresh run."""
-    return trigger_run(scope, request=TriggerRequest(task=task, **options), now=now).run_id
+    return ask(scope, task, now=now, **options).run_id
 
 
 @dataclass(slots=True)
@@ -138,3 +146,42 @@ def get(run: UUID | str) -> Run:
 
 def unknown_run() -> UUID:
     return new_id()
+
+
+def kinds(run: UUID | str) -> list[str]:
+    """What happened to a run, by the kinds of its events."""
+    events = RunEvent.objects.filter(run_id=get(run).pk).order_by("id")
+    return list(events.values_list("kind", flat=True))
+
+
+def illegal_moves() -> list[str]:
+    """Every move that the events tell of and that ALLOWED does not know."""
+    seen: dict[UUID, RunStatus] = {}
+    found = []
+    for event in RunEvent.objects.order_by("id"):
+        before, after = seen.get(event.run_id), RunStatus(event.status)
+        is_allowed = after in FIRST if before is None else after in {before, *ALLOWED[before]}
+        if not is_allowed:
+            found.append(f"{before} -> {after} by {event.kind}")
+        seen[event.run_id] = after
+    return found
+
+
+def unsound() -> list[str]:
+    """What must not be: the invariants, and runs that nothing would ever move again."""
+    asleep = {
+        RunStatus.QUEUED: Run.objects.exclude(pk__in=ReadyRun.objects.values("run_id")),
+        RunStatus.DELAYED: Run.objects.exclude(pk__in=Timer.objects.values("run_id")),
+        RunStatus.PENDING_VERSION: Run.objects.exclude(pk__in=PendingRun.objects.values("run_id")),
+        RunStatus.DEQUEUED: Run.objects.exclude(pk__in=Lease.objects.values("run_id")),
+        RunStatus.EXECUTING: Run.objects.exclude(pk__in=Lease.objects.values("run_id")),
+        RunStatus.WAITING: Run.objects.exclude(pk__in=Wait.objects.values("run_id")),
+    }
+    stuck = [f"{status} for ever" for status, runs in asleep.items() if runs.filter(status=status)]
+    ended = Run.objects.filter(finished_at__isnull=False).values("pk")
+    left = [
+        f"an ended run has a {model.__name__}"
+        for model in (ReadyRun, Timer, PendingRun, Lease, Wait)
+        if model.objects.filter(run_id__in=ended)
+    ]
+    return [*invariant_violations(), *stuck, *left]

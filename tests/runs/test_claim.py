@@ -19,16 +19,6 @@ from tests.runs.engine import Worker, completed, get, later, started, trigger, v
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def acme():
-    return factories.acme()
-
-
-@pytest.fixture
-def worker(acme):
-    return Worker(version(acme.production, "hello"))
-
-
 def test_a_run_goes_from_trigger_to_completion(acme, worker):
     run_id = trigger(acme.scope, payload='{"n": 1}', metadata={"a": 1})
     (work,) = worker.claim()

@@ -18,7 +18,7 @@ from apps.runs import policy
 from apps.runs.limits import limits
 from apps.runs.models import Batch, BatchItem, Run, Waitpoint
 from apps.runs.operations.finish import complete_batches
-from apps.runs.operations.keys import Hold, hold_keys
+from apps.runs.operations.keys import Hold, hold_keys, use_token
 from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_runs
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, KeyKind, WaitpointKind
@@ -80,7 +80,8 @@ def create_batch(  # noqa: PLR0913 -- an announcement has these parts
         return CreatedBatch(
             batch_id=holder, is_cached=True, waitpoint_id=_waitpoint_of(holder, resume_parent)
         )
-    _use_token(scope, token_digest, batch_id, now=now)
+    if token_digest is not None:
+        use_token(scope.environment_id, token_digest, batch_id, now=now)
     _check_parent(scope, parent_run_id)
     batch = Batch.objects.create(
         id=batch_id,
@@ -109,15 +110,6 @@ def _hold(scope: Scope, key: str | None, batch_id: UUID, *, now: datetime) -> UU
     life = timedelta(seconds=limits().idempotency_seconds)
     hold = Hold(task="", key=key, run_id=batch_id, life=life)
     return hold_keys(scope.environment_id, KeyKind.BATCH, [hold], now=now)[batch_id]
-
-
-def _use_token(scope: Scope, digest: bytes | None, batch_id: UUID, *, now: datetime) -> None:
-    if digest is None:
-        return
-    life = timedelta(seconds=limits().idempotency_seconds)
-    hold = Hold(task="", key=digest.hex(), run_id=batch_id, life=life)
-    if hold_keys(scope.environment_id, KeyKind.TOKEN, [hold], now=now)[batch_id] != batch_id:
-        raise Invalid("this one-time token has already been used")
 
 
 def _waitpoint_of(batch_id: UUID, wanted: bool) -> UUID | None:

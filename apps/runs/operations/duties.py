@@ -31,7 +31,6 @@ from apps.runs.operations.locks import lock_waitpoints
 from apps.runs.operations.queueing import make_ready
 from apps.runs.operations.retry import AttemptFailure, policy_delay, put_back, retry_later
 from apps.runs.operations.settle import delivery_failure
-from apps.runs.operations.trigger import ready_entry
 from apps.runs.operations.versions import park_unknown, release_pending_everywhere
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
 
@@ -52,7 +51,7 @@ def queue_due(now: datetime) -> int:
         run.delayed_until = None
     Run.objects.bulk_update(known, ["status", "queued_at", "updated_at", "delayed_until"])
     _record(known, "queued", now)
-    make_ready([ready_entry(run, now=now) for run in known], now=now)
+    make_ready(known, now=now)
     return len(due)
 
 

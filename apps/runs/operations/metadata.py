@@ -61,7 +61,8 @@ def change_metadata(  # noqa: PLR0913 -- the wire contract's own parts
             locked[target].metadata = applied(locked[target].metadata, steps)
     for run in locked.values():
         _save(run, now=now)
-    return locked[run_id].metadata
+    changed: dict[str, Any] = locked[run_id].metadata
+    return changed
 
 
 def apply_operations(run: Run, operations: Sequence[Operation], *, now: datetime) -> None:
@@ -82,7 +83,7 @@ def _save(run: Run, *, now: datetime) -> None:
 
 def applied(metadata: dict[str, Any], operations: Iterable[Operation]) -> dict[str, Any]:
     """The metadata after these operations; raises Invalid for one that makes no sense."""
-    changed = _copy(metadata)
+    changed: dict[str, Any] = _copy(metadata)
     for operation in operations:
         kind = operation.get("type")
         if kind == "update":

@@ -2,59 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from apps.core import sql
 from apps.core.facts import publish
+from apps.environments.models import Environment
+from apps.environments.types import EnvironmentType
+from apps.runs import policy
 from apps.runs.facts import RunsReady
-from apps.runs.models import ReadyRun
+from apps.runs.models import ReadyRun, Run
 
 _TRIES = 3
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A run that may start now, and who may start it."""
-
-    run_id: UUID
-    environment_id: UUID
-    queue: str
-    key: str
-    machine: str
-    order_at: datetime
-    version_id: UUID | None = None
-    session_id: UUID | None = None
+_Triple = tuple[UUID, str, str]
 
 
-def make_ready(entries: Sequence[Ready], *, now: datetime) -> None:
-    """Add runs to their lanes; the caller has set their status to QUEUED."""
-    if not entries:
+def make_ready(
+    runs: Sequence[Run], *, now: datetime, holders: Mapping[UUID, UUID] | None = None
+) -> None:
+    """Add runs to their lanes; the caller has set their status to QUEUED.
+
+    `holders` names the worker session of each run whose process is kept: only it can go on.
+    """
+    if not runs:
         return
-    lanes = _open_lanes({(e.environment_id, e.queue, e.key) for e in entries}, now=now)
+    lanes = _open_lanes({_triple(run) for run in runs}, now=now)
+    sessions = holders or {}
     ReadyRun.objects.bulk_create(
         ReadyRun(
-            run_id=entry.run_id,
-            environment_id=entry.environment_id,
-            lane_id=lanes[entry.environment_id, entry.queue, entry.key],
-            version_id=entry.version_id,
-            session_id=entry.session_id,
-            machine=entry.machine,
-            order_at=entry.order_at,
+            run_id=run.pk,
+            environment_id=run.environment_id,
+            lane_id=lanes[_triple(run)],
+            version_id=None if _follows_current(run) else run.version_id,
+            session_id=sessions.get(run.pk),
+            machine=run.machine,
+            order_at=policy.order_at(_since(run, now, sessions), run.priority_seconds),
         )
-        for entry in entries
+        for run in runs
     )
-    for environment_id in {entry.environment_id for entry in entries}:
+    for environment_id in {run.environment_id for run in runs}:
         publish(RunsReady(environment_id=environment_id))
 
 
-Triple = tuple[UUID, str, str]
+def _since(run: Run, now: datetime, sessions: Mapping[UUID, UUID]) -> datetime:
+    """What its place in the line counts from; one that goes on comes before younger ones."""
+    return run.created_at if run.pk in sessions else run.queued_at or now
 
 
-def _open_lanes(wanted: set[Triple], *, now: datetime) -> dict[Triple, int]:
-    found: dict[Triple, int] = {}
+def _follows_current(run: Run) -> bool:
+    """In development a run is tried again with the newest code, not with what it began with."""
+    return run.attempt_count > 0 and is_development(run.environment_id)
+
+
+@lru_cache(maxsize=10_000)
+def is_development(environment_id: UUID) -> bool:
+    """Whether an environment is for development; that never changes."""
+    kind = Environment.objects.values_list("type", flat=True).get(pk=environment_id)
+    return bool(kind == EnvironmentType.DEVELOPMENT)
+
+
+def _triple(run: Run) -> _Triple:
+    return run.environment_id, run.queue, run.concurrency_key or ""
+
+
+def _open_lanes(wanted: set[_Triple], *, now: datetime) -> dict[_Triple, int]:
+    found: dict[_Triple, int] = {}
     for _ in range(_TRIES):
         missing = sorted(wanted - found.keys())
         if not missing:
@@ -70,6 +85,6 @@ def _open_lanes(wanted: set[Triple], *, now: datetime) -> dict[Triple, int]:
             },
         )
         found |= {(row["environment_id"], row["queue"], row["key"]): row["id"] for row in rows}
-    if missing := wanted - found.keys():
-        raise RuntimeError(f"lanes that cannot be made: {sorted(missing)}")
+    if lost := wanted - found.keys():
+        raise RuntimeError(f"lanes that cannot be made: {sorted(lost)}")
     return found

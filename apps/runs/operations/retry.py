@@ -14,7 +14,6 @@ from apps.runs.limits import limits
 from apps.runs.models import Attempt, Lease, Run, RunEvent, Timer
 from apps.runs.operations.locks import release_leases
 from apps.runs.operations.queueing import make_ready
-from apps.runs.operations.trigger import ready_entry
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
 
 _chance = random.SystemRandom()
@@ -32,17 +31,16 @@ class AttemptFailure:
 def policy_delay(run: Run) -> timedelta:
     """The delay before the next attempt by the task's own retry policy, for failures that the
     task's process could not decide about itself."""
-    retry = (
-        Task.objects.filter(version_id=run.version_id, slug=run.task)
-        .values_list("retry", flat=True)
-        .first()
-    )
+    retry = None
+    if run.version_id:
+        tasks = Task.objects.filter(version_id=run.version_id, slug=run.task)
+        retry = tasks.values_list("retry", flat=True).first()
     return policy.retry_delay(retry or {}, attempt=max(run.attempt_count, 1), chance=_chance)
 
 
 def _close_attempt(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
-    held = Lease.objects.filter(run_id=run.pk).values_list("attempt_id", flat=True).first()
-    Attempt.objects.filter(pk=held).update(
+    held = Lease.objects.filter(run_id=run.pk, attempt_id__isnull=False)
+    Attempt.objects.filter(pk__in=held.values("attempt_id")).update(
         status=failure.status,
         error=failure.error,
         executed_ms=failure.executed_ms,
@@ -74,7 +72,7 @@ def retry_later(run: Run, failure: AttemptFailure, *, delay: timedelta, now: dat
     _touch(run, failure, now=now)
     _record(run, "retrying", failure, delay=delay, now=now)
     if run.status == RunStatus.QUEUED:
-        make_ready([ready_entry(run, now=now)], now=now)
+        make_ready([run], now=now)
 
 
 def put_back(run: Run, reason: str, *, now: datetime) -> None:
@@ -86,7 +84,7 @@ def put_back(run: Run, reason: str, *, now: datetime) -> None:
         run_id=run.pk, environment_id=run.environment_id, kind="returned", status=run.status,
         attempt=run.attempt_count, at=now, detail={"reason": reason},
     )  # fmt: skip
-    make_ready([ready_entry(run, now=now)], now=now)
+    make_ready([run], now=now)
 
 
 def _touch(run: Run, failure: AttemptFailure, *, now: datetime) -> None:

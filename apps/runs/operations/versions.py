@@ -11,7 +11,6 @@ from apps.deployments import definitions
 from apps.deployments.models import Queue
 from apps.runs.models import Lane, PendingRun, Run, RunEvent
 from apps.runs.operations.queueing import make_ready
-from apps.runs.operations.trigger import ready_entry
 from apps.runs.states import RunStatus
 
 _MOST = 1_000
@@ -49,13 +48,14 @@ def _release(environment_id: UUID | None, *, now: datetime, most: int) -> int:
         run.status, run.queued_at, run.updated_at = RunStatus.QUEUED, now, now
     Run.objects.bulk_update(runs, ["status", "queue", "queued_at", "updated_at"])
     _record(runs, "queued", now)
-    make_ready([ready_entry(run, now=now) for run in runs], now=now)
+    make_ready(runs, now=now)
     return len(ids)
 
 
 def park_unknown(runs: list[Run], *, now: datetime) -> list[Run]:
     """Park the never-started runs whose task no version has; returns the others."""
-    parked, known = [], []
+    parked: list[Run] = []
+    known: list[Run] = []
     for run in runs:
         current = definitions.current_version(run.environment_id)
         is_known = run.version_id or (current and definitions.definition(current, run.task))

@@ -9,10 +9,9 @@ from uuid import UUID
 
 from apps.core import sql
 from apps.core.ids import new_id
-from apps.runs import policy
 from apps.runs.models import Run, RunEvent, Wait, Waitpoint
 from apps.runs.operations.locks import release_leases
-from apps.runs.operations.queueing import Ready, make_ready
+from apps.runs.operations.queueing import make_ready
 from apps.runs.states import RunStatus, WaitpointKind
 
 
@@ -108,22 +107,7 @@ def queue_for_resume(runs: Sequence[Run], sessions: dict[UUID, UUID], *, now: da
         )
         for run in runs
     )  # fmt: skip
-    make_ready(
-        [
-            Ready(
-                run_id=run.pk,
-                environment_id=run.environment_id,
-                queue=run.queue,
-                key=run.concurrency_key or "",
-                machine=run.machine,
-                order_at=policy.order_at(run.created_at, run.priority_seconds),
-                version_id=run.version_id,
-                session_id=sessions[run.pk],
-            )
-            for run in runs
-        ],
-        now=now,
-    )
+    make_ready(runs, now=now, holders=sessions)
 
 
 def completed_waits(run_ids: Iterable[UUID]) -> dict[UUID, list[Waitpoint]]:
