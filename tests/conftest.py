@@ -20,7 +20,21 @@ except BaseException:
     raise
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        choices=("bundled", "system"),
+        default="bundled",
+        help="run on the wheel's PostgreSQL (default) or on the one that the system has",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.postgres == "system":
+        binaries = engines.system_postgres()
+        if binaries is None:
+            raise pytest.UsageError("--postgres=system: this system has no initdb")
+        os.environ[engines.BINARIES_VARIABLE] = str(binaries)
     if _engines is not None and not config.option.help:
         try:
             _engines.start()

@@ -19,6 +19,7 @@ from config.stores.process import Child, Program
 from config.stores.redis import Redis
 
 _ROOT = Path(__file__).resolve().parent.parent
+BINARIES_VARIABLE = "HOLDFAST_TEST_POSTGRES_BIN"
 _MARK = "HOLDFAST_TEST_ENGINES"
 _PREFIX = "holdfast-test-"
 _MOST_WORKERS = 16
@@ -28,19 +29,23 @@ _CLICKHOUSE_DATABASES = ("test", *(f"test_gw{number}" for number in range(_MOST_
 class Engines:
     """The stores of one test session, in a folder that goes away with it."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self.folder.chmod(0o711)  # PostgreSQL may run under another account
         self.home = Home(self.folder)
-        self.postgres = Postgres(
+        self.redis = Redis(self.home)
+        self.clickhouse = ClickHouse(self.home, _CLICKHOUSE_DATABASES)
+        self._children: list[Child] = []
+
+    @property
+    def postgres(self) -> Postgres:
+        binaries = postgres_binaries()  # not before the command line is read
+        return Postgres(
             self.home,
             binaries=binaries,
             settings={**UNSAFE_BUT_FAST, "autovacuum": "off"},
             template=cluster_template(binaries),
         )
-        self.redis = Redis(self.home)
-        self.clickhouse = ClickHouse(self.home, _CLICKHOUSE_DATABASES)
-        self._children: list[Child] = []
 
     def environment(self) -> dict[str, str]:
         """What Django's settings read."""
@@ -84,7 +89,7 @@ def begin() -> Engines | None:
         _take_own_clickhouse_database()
         return None
     _sweep()
-    engines = Engines(postgres_binaries())
+    engines = Engines()
     os.environ.update(engines.environment())
     return engines
 
@@ -96,9 +101,19 @@ def _take_own_clickhouse_database() -> None:
         os.environ["CLICKHOUSE_URL"] = f"{server}/test_{worker}"
 
 
+def system_postgres() -> Path | None:
+    """The folder of the newest PostgreSQL programs that the system has; None without any."""
+    versioned = Path("/usr/lib/postgresql").glob("*/bin/initdb")  # where Debian keeps them
+    newest = sorted(versioned, key=lambda found: int(found.parent.parent.name))[-1:]
+    if newest:
+        return newest[0].parent
+    on_path = shutil.which("initdb")
+    return Path(on_path).resolve().parent if on_path else None
+
+
 def postgres_binaries() -> Path:
     """The PostgreSQL to test against: HOLDFAST_TEST_POSTGRES_BIN, else the wheel's."""
-    chosen = os.environ.get("HOLDFAST_TEST_POSTGRES_BIN")
+    chosen = os.environ.get(BINARIES_VARIABLE)
     return Path(chosen) if chosen else bundled_binaries()
 
 
