@@ -81,18 +81,27 @@ def run_logs(
 ) -> list[LogLine]:
     """Lines of a run in the order of their time, after a cursor; raises NotFound."""
     runs.get_run(scope, run_id)
-    after = after or LogCursor()
-    found = _rows(
-        sql.load("telemetry", "run_logs"),
-        scope,
-        run_id,
-        after_time=after.time_ns,
-        after_sequence=after.sequence,
-        levels=list(levels),
-        search=search,
-        rows=limit,
-    )
-    return [LogLine(**row | {"attributes": _read(row["attributes"])}) for row in found]
+    place = after or LogCursor()
+    lines: list[LogLine] = []
+    while len(lines) < limit:
+        wanted = limit - len(lines)
+        found = _rows(
+            sql.load("telemetry", "run_logs"),
+            scope,
+            run_id,
+            after_time=place.time_ns,
+            after_sequence=place.sequence,
+            levels=list(levels),
+            search=search,
+            rows=wanted,
+        )
+        for line in map(_line, found):
+            if line.cursor != place:  # a delivery that was repeated
+                lines.append(line)
+            place = line.cursor
+        if len(found) < wanted:
+            break
+    return lines
 
 
 def run_spans(
@@ -163,6 +172,10 @@ def _rows(statement: str, scope: Scope, run_id: UUID, **parameters: Any) -> list
         )
     except StoreDown as error:
         raise TelemetryUnavailable from error
+
+
+def _line(row: dict[str, Any]) -> LogLine:
+    return LogLine(**row | {"attributes": _read(row["attributes"])})
 
 
 def _span(row: dict[str, Any], run_id: UUID) -> Span:

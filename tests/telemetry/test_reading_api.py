@@ -115,6 +115,16 @@ def test_an_export_that_a_client_repeats_shows_once(api, run):
     assert messages(logs(api, run)) == ["once", "once"]
 
 
+def test_pages_are_full_even_where_an_export_was_repeated(api, run):
+    for _ in range(4):
+        tell(api, run, *[exports.log(f"line {n}", time=exports.NOON + n) for n in range(6)])
+    first = logs(api, run, size=4)
+    assert messages(first) == ["line 0", "line 1", "line 2", "line 3"]
+    second = logs(api, run, size=4, after=first["pagination"]["next"])
+    assert messages(second) == ["line 4", "line 5"]
+    assert "next" not in second["pagination"]
+
+
 def test_lines_are_filtered_by_level_and_by_text(api, run):
     tell(
         api,

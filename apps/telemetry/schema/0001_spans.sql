@@ -23,7 +23,6 @@ CREATE TABLE IF NOT EXISTS spans
     instrumentation LowCardinality(String),
     is_final       UInt8,
     received_at    DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    written_at     DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX spans_by_trace trace_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(is_final)

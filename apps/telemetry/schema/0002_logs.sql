@@ -14,8 +14,7 @@ CREATE TABLE IF NOT EXISTS logs
     attributes     Map(LowCardinality(String), String) COMMENT 'each value is JSON text' CODEC(ZSTD(1)),
     resource       String COMMENT 'JSON' CODEC(ZSTD(1)),
     instrumentation LowCardinality(String),
-    received_at    DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    written_at     DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1))
+    received_at    DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(received_at)

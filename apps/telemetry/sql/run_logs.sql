@@ -1,4 +1,5 @@
--- One page of a run's log lines, in the order of their time.
+-- Log lines of a run after some line, in the order of their time; a line whose delivery was
+-- repeated may come twice in a row until parts are merged (LIMIT 1 BY would read the whole run).
 -- Reads logs by the prefix of its sorting key (environment_id, run_id, time); takes no locks.
 -- environment_id, run_id: whose lines. since: no line of the run arrived earlier.
 -- after_time (nanoseconds), after_sequence: the line to go on after.
@@ -22,5 +23,4 @@ WHERE environment_id = {environment_id:UUID}
   AND (empty({levels:Array(String)}) OR has({levels:Array(String)}, level))
   AND ({search:String} = '' OR positionCaseInsensitiveUTF8(message, {search:String}) > 0)
 ORDER BY time, sequence
-LIMIT 1 BY time, sequence
 LIMIT {rows:UInt32}
