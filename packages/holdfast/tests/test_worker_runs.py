@@ -6,6 +6,7 @@ import pytest
 
 from holdfast import packets
 from holdfast.protocol import Completed, MetadataChanged, Started, Suspended
+from packages.holdfast.tests.fake_coordinator import FakeCoordinator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -91,3 +92,18 @@ def exported(coordinator, run: str, kind: str) -> list[dict]:
             records += scoped["logRecords" if kind == "logs" else "spans"]
     wanted = {"key": "holdfast.run_id", "value": {"stringValue": run}}
     return [record for record in records if wanted in record["attributes"]]
+
+
+async def test_a_stored_payload_is_fetched(coordinator, worker):
+    def api(method, path, body):
+        if path.startswith("/api/v3/runs/"):
+            moment = "2026-11-24T00:00:00.000Z"
+            return {
+                "id": "run_x", "status": "EXECUTING", "taskIdentifier": "echo",
+                "createdAt": moment, "updatedAt": moment, "payload": "large",
+            }  # fmt: skip
+        return FakeCoordinator._child(coordinator, method, path, body)
+
+    coordinator.api = api
+    run = await coordinator.execute("echo", payload_type="application/store", payload="a/b.json")
+    assert (await coordinator.result(run)).output == "large"

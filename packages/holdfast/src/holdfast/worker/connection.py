@@ -28,6 +28,7 @@ _log = logging.getLogger("holdfast.worker")
 
 PATH = "/coordinator/v1"
 _HAS_MSGPACK = importlib.util.find_spec("msgpack") is not None
+_COMPANY_SECONDS = 0.005
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _OPEN_SECONDS = 10.0
@@ -83,6 +84,7 @@ class Connection:
         self._outbox: list[Message] = []
         self._has_mail = asyncio.Event()
         self._socket: ClientConnection | None = None
+        self._posting: asyncio.TimerHandle | None = None
         self._contact = 0.0
         self._closing = False
 
@@ -96,13 +98,27 @@ class Connection:
         """When, in monotonic seconds, the latest beat was sent that is known to have arrived."""
         return self._contact
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, is_urgent: bool = True) -> None:
         """Send soon, with whatever else is sent soon; dropped while there is no connection.
 
         Changes of metadata are kept, as nobody else remembers them.
+
+        Args:
+            message: What to send.
+            is_urgent: Otherwise it waits a moment for company, such as the end of a short run.
         """
-        if self._socket is not None or isinstance(message, MetadataChanged):
-            self._outbox.append(message)
+        if self._socket is None and not isinstance(message, MetadataChanged):
+            return
+        self._outbox.append(message)
+        if is_urgent:
+            self._has_mail.set()
+        elif self._posting is None:
+            loop = asyncio.get_running_loop()
+            self._posting = loop.call_later(_COMPANY_SECONDS, self._post)
+
+    def _post(self) -> None:
+        self._posting = None
+        if self._outbox:
             self._has_mail.set()
 
     async def run(self) -> None:

@@ -12,9 +12,11 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from holdfast import context as contexts
+from holdfast import packets
 from holdfast._http import Retry as HttpRetry
 from holdfast.api_errors import ApiError
 from holdfast.attempts import Attempt, AttemptResult
@@ -179,10 +181,11 @@ class _Run:
             loop=self._loop,
             traceparent=order.get("traceparent"),
         )
+        payload = await self._payload(order)
         self._attempt = Attempt(
             state=state,
-            payload=order["payload"],
-            payload_type=order["payload_type"],
+            payload=payload.data,
+            payload_type=payload.data_type,
             max_attempts=order["max_attempts"],
             max_duration=order.get("max_duration"),
             on_stop=self._board.cancel,
@@ -190,6 +193,12 @@ class _Run:
         if self._canceled is not None:
             self._attempt.stop("canceled", self._canceled)
         return await self._attempt.run()
+
+    async def _payload(self, order: Frame) -> packets.Packet:
+        """The payload, fetched from object storage when it is there."""
+        if order["payload_type"] != packets.STORE:
+            return packets.Packet(order["payload"], order["payload_type"])
+        return packets.encode(await self._process.client.runs.payload(self.id))
 
     async def finish(self) -> None:
         """Send everything that is still here."""
@@ -223,7 +232,13 @@ class _Run:
 
     async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
         """Suspend until the child has ended."""
-        return await self._board.wait(_waitpoint(handle))
+        result = await self._board.wait(_waitpoint(handle))
+        if result.output_type != packets.STORE:
+            return result
+        with self._board.busy():
+            stored = await self._process.client.runs.result(result.run or handle.id)
+        packet = packets.encode(None if stored is None else stored.output)
+        return replace(result, output=packet.data, output_type=packet.data_type)
 
     async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
         """Suspend until the batch has ended, then read its results."""

@@ -7,10 +7,12 @@ any number of connections; and what may have been given to somebody else is stop
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from holdfast.protocol import (
     Malformed,
     Message,
     MetadataChanged,
+    Rejected,
     Resume,
     Settled,
     Stale,
@@ -44,10 +47,13 @@ from holdfast.worker import endings, limits, linux
 from holdfast.worker.connection import Connection, Handlers
 from holdfast.worker.endings import Verdict
 from holdfast.worker.frames import Frame
+from holdfast.worker.pace import PATIENCE_SECONDS, Pace
 from holdfast.worker.pool import Pool, TaskProcess
 from holdfast.worker.tracing import RunTelemetry, Trace, trace_of
 
 _log = logging.getLogger("holdfast.worker")
+
+_TICKS_PER_LOOK = 10
 
 _LATE_SECONDS = 1.0
 """How long a run may go on after it was told that its time is up."""
@@ -121,13 +127,13 @@ class _Run:
     started_at: float = 0.0
     is_started: bool = False
     suspended: Suspended | None = None
-    result: Completed | Failed | None = None
+    result: Completed | Failed | Rejected | None = None
     verdict: Verdict | None = None
     cancel: Cancel | None = None
     timer: asyncio.TimerHandle | None = None
     deadline: asyncio.TimerHandle | None = None
     executed_before: float = 0.0
-    memory_kills: int = 0
+    taken_at: float = field(default_factory=time.monotonic)
     trace: Trace | None = None
     started_ns: int = 0
 
@@ -153,11 +159,14 @@ class Worker:
         self._options = options
         self._session = str(uuid.uuid4())
         self._runs: dict[str, _Run] = {}
-        self._backlog: list[_Run] = []
+        self._backlog: deque[_Run] = deque()
         self._pool: Pool | None = None
         self._is_ready = False
         self._lease_seconds = 0.0
         self._is_draining = False
+        self._pace = Pace()
+        self._offered = 0
+        self._memory_kills = (linux.out_of_memory_kills(),) * 2  # one look ago, and now
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -217,7 +226,7 @@ class Worker:
             return
         self._is_draining = True
         self._tell("draining", detail=f"{len(self._runs)} runs to finish")
-        self._connection.send(Capacity(slots=0))
+        self._offer()
         if self._options.drain_seconds is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(self._options.drain_seconds, self.stop)
@@ -261,13 +270,13 @@ class Worker:
     # -- connection ----------------------------------------------------------------------------
 
     def _hello(self) -> Hello:
-        options = self._options
+        options, self._offered = self._options, self._slots
         return Hello(
             protocol=protocol.PROTOCOL_VERSION,
             session=self._session,
             sdk=f"python/{sdk_version()}",
             version=options.version,
-            capacity=self._slots,
+            capacity=self._offered,
             pool=options.pool,
             machine=options.machine,
             instance=options.instance,
@@ -277,7 +286,14 @@ class Worker:
 
     @property
     def _slots(self) -> int:
-        return self._options.capacity if self._is_ready and not self._is_draining else 0
+        is_open = self._is_ready and not self._is_draining
+        return self._options.capacity * self._pace.ahead if is_open else 0
+
+    def _offer(self) -> None:
+        """Tell the coordinator how many runs to send, when that has changed."""
+        if self._slots != self._offered:
+            self._offered = self._slots
+            self._connection.send(Capacity(slots=self._offered))
 
     def _holding(self) -> list[Held]:
         return [Held(run=run.id, generation=run.generation) for run in self._runs.values()]
@@ -311,7 +327,7 @@ class Worker:
         await pool.start()
         self._is_ready = True
         pool.warm(min(self._options.capacity, os.cpu_count() or 1))
-        self._connection.send(Capacity(slots=self._slots))
+        self._offer()
         self._tell("ready", detail=f"{len(pool.tasks)} tasks")
         self._dispatch()
 
@@ -369,12 +385,13 @@ class Worker:
         run.is_started, run.executed_before = False, 0.0
         run.attempt = message.attempt or run.attempt + 1
         loop = asyncio.get_running_loop()
-        run.timer = loop.call_later(message.delay_ms / 1000, self._queue, run)
+        run.timer = loop.call_later(message.delay_ms / 1000, self._again, run)
 
-    def _queue(self, run: _Run) -> None:
+    def _again(self, run: _Run) -> None:
+        """Start the next attempt of a run that has kept its place."""
         run.timer = None
-        self._backlog.append(run)
-        self._dispatch()
+        if self._pool is not None and self._runs.get(run.id) is run:
+            self._start(run, self._pool)
 
     def _resume(self, message: Resume) -> None:
         run = self._runs.get(message.run)
@@ -423,22 +440,38 @@ class Worker:
     # -- processes -----------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
+        """Start as many of the waiting runs as there are places."""
         pool = self._pool
-        if pool is None or not self._is_ready:
+        if pool is None or not self._is_ready or not self._backlog:
             return
-        while self._backlog:
-            run = self._backlog.pop(0)
+        room = self._options.capacity - self._active
+        while self._backlog and room > 0:
+            run = self._backlog.popleft()
             if self._runs.get(run.id) is run and run.result is None:
                 self._start(run, pool)
+                room -= 1
+
+    @property
+    def _active(self) -> int:
+        return sum(run.process is not None and run.suspended is None for run in self._runs.values())
+
+    def _give_back(self) -> None:
+        """Return the runs that have waited here too long for a place."""
+        before = time.monotonic() - PATIENCE_SECONDS
+        while self._is_ready and self._backlog and self._backlog[0].taken_at < before:
+            run = self._backlog.popleft()
+            if self._runs.get(run.id) is run and run.result is None:
+                reason = "the worker took it ahead, and then runs became longer"
+                run.result = Rejected(run=run.id, generation=run.generation, reason=reason)
+                self._connection.send(run.result)
 
     def _start(self, run: _Run, pool: Pool) -> None:
         order, task = run.order, pool.tasks.get(run.order.task, {})
         process = pool.take(fresh=task.get("isolation") == "run")
         process.busy_with, process.runs = run.id, process.runs + 1
         run.process, run.started_at, run.is_started = process, time.monotonic(), True
-        run.memory_kills = linux.out_of_memory_kills()
         run.trace, run.started_ns = trace_of(order.traceparent), time.time_ns()
-        self._connection.send(self._started(run))
+        self._connection.send(self._started(run), is_urgent=False)
         process.send(
             {
                 "op": "run",
@@ -474,9 +507,12 @@ class Worker:
         is_current = run is not None and run.process is process
         operation = message["op"]
         if operation == "done":
+            self._pace.record((message["end"] - message["start"]) / 1e9)
             self._free(process, message)
             if run is not None and is_current:
                 self._done(run, message)
+            self._offer()
+            self._dispatch()
         elif run is None or not is_current:
             return
         elif operation == "wait":
@@ -512,6 +548,7 @@ class Worker:
             run.deadline = None
         self._connection.send(run.suspended)
         self._tell("waiting", run)
+        self._dispatch()
 
     def _done(self, run: _Run, message: Frame) -> None:
         run.disarm()
@@ -563,9 +600,10 @@ class Worker:
         if verdict is None and run.cancel is not None:
             verdict = endings.canceled(run.cancel.reason)
         if verdict is None:
-            kills = linux.out_of_memory_kills() - run.memory_kills
+            kills = linux.out_of_memory_kills() - self._memory_kills[0]
             verdict = endings.process_ended(process.status or 0, memory_kills=kills)
         self._conclude(run, verdict)
+        self._dispatch()
 
     def _kill(self, run: _Run, verdict: Verdict) -> None:
         """Kill a run's process; the verdict is told when it is really gone."""
@@ -613,9 +651,12 @@ class Worker:
 
     async def _watch(self) -> None:
         """Look at leases and limits until the end."""
-        while True:
+        for tick in itertools.count():
             await asyncio.sleep(limits.INTERVAL_SECONDS)
             self._fence()
+            self._give_back()
+            if tick % _TICKS_PER_LOOK == 0:
+                self._memory_kills = (self._memory_kills[1], linux.out_of_memory_kills())
             now = time.monotonic()
             for run in list(self._runs.values()):
                 if run.process is None or now - run.started_at < limits.INTERVAL_SECONDS:

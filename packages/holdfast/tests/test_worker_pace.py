@@ -1,0 +1,33 @@
+"""A worker takes short runs ahead, and gives back what it took ahead in vain."""
+
+from __future__ import annotations
+
+from holdfast.protocol import Capacity, Completed, Rejected, Settled
+from holdfast.worker.pace import AHEAD, Pace
+from packages.holdfast.tests.conftest import working
+
+
+def test_short_runs_have_to_convince_and_a_long_one_counts_at_once():
+    pace = Pace()
+    assert pace.ahead == 1
+    for _ in range(100):
+        pace.record(0.001)
+    assert pace.ahead == AHEAD
+    pace.record(0.5)
+    assert pace.ahead == 1
+
+
+async def test_short_runs_are_taken_ahead(coordinator):
+    async with working(coordinator, capacity=1):
+        for _ in range(60):
+            await coordinator.result(await coordinator.execute("noop"))
+        assert Capacity(slots=AHEAD) in coordinator.told(Capacity)
+
+
+async def test_what_was_taken_ahead_in_vain_is_given_back(coordinator):
+    async with working(coordinator, capacity=1):
+        long = await coordinator.execute("sleeps", 2.0)
+        waiting = await coordinator.execute("noop")
+        await coordinator.wait_for(lambda: coordinator.told(Rejected, waiting))
+        await coordinator.send(Settled(run=waiting, generation=1, outcome="requeued"))
+        assert isinstance(await coordinator.result(long), Completed)
