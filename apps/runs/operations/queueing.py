@@ -31,17 +31,19 @@ def make_ready(
         return
     lanes = _open_lanes({_triple(run) for run in runs}, now=now)
     sessions = holders or {}
-    ReadyRun.objects.bulk_create(
-        ReadyRun(
-            run_id=run.pk,
-            environment_id=run.environment_id,
-            lane_id=lanes[_triple(run)],
-            version_id=None if _follows_current(run) else run.version_id,
-            session_id=sessions.get(run.pk),
-            machine=run.machine,
-            order_at=policy.order_at(_since(run, now, sessions), run.priority_seconds),
-        )
-        for run in runs
+    sql.insert(
+        [
+            ReadyRun(
+                run_id=run.pk,
+                environment_id=run.environment_id,
+                lane_id=lanes[_triple(run)],
+                version_id=None if _follows_current(run) else run.version_id,
+                session_id=sessions.get(run.pk),
+                machine=run.machine,
+                order_at=policy.order_at(_since(run, now, sessions), run.priority_seconds),
+            )
+            for run in runs
+        ]
     )
     for environment_id in {run.environment_id for run in runs}:
         publish(RunsReady(environment_id=environment_id))

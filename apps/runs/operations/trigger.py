@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from apps.core import sql
 from apps.core.errors import Invalid
 from apps.core.ids import new_id
 from apps.core.transactions import retried
@@ -272,24 +273,30 @@ def _ttl_seconds(scope: Scope, request: TriggerRequest, known: TaskDefinition | 
 def _store(runs: list[Run], *, now: datetime) -> None:
     if not runs:
         return
-    Run.objects.bulk_create(runs)
-    RunEvent.objects.bulk_create(
-        RunEvent(
-            run_id=run.pk, environment_id=run.environment_id, kind="triggered",
-            status=run.status, at=now,
-        )
-        for run in runs
+    sql.insert(runs)
+    sql.insert(
+        [
+            RunEvent(
+                run_id=run.pk, environment_id=run.environment_id, kind="triggered",
+                status=run.status, at=now,
+            )
+            for run in runs
+        ]
     )  # fmt: skip
-    RunTag.objects.bulk_create(
-        RunTag(run_id=run.pk, tag=tag, environment_id=run.environment_id)
-        for run in runs
-        for tag in run.tags
+    sql.insert(
+        [
+            RunTag(run_id=run.pk, tag=tag, environment_id=run.environment_id)
+            for run in runs
+            for tag in run.tags
+        ]
     )
-    Timer.objects.bulk_create(timer for run in runs for timer in _timers(run, now=now))
-    PendingRun.objects.bulk_create(
-        PendingRun(run_id=run.pk, environment_id=run.environment_id, task=run.task)
-        for run in runs
-        if run.status == RunStatus.PENDING_VERSION
+    sql.insert([timer for run in runs for timer in _timers(run, now=now)])
+    sql.insert(
+        [
+            PendingRun(run_id=run.pk, environment_id=run.environment_id, task=run.task)
+            for run in runs
+            if run.status == RunStatus.PENDING_VERSION
+        ]
     )
     make_ready([run for run in runs if run.status == RunStatus.QUEUED], now=now)
 
