@@ -31,3 +31,12 @@ async def test_what_was_taken_ahead_in_vain_is_given_back(coordinator):
         await coordinator.wait_for(lambda: coordinator.told(Rejected, waiting))
         await coordinator.send(Settled(run=waiting, generation=1, outcome="requeued"))
         assert isinstance(await coordinator.result(long), Completed)
+
+
+async def test_what_a_task_leaves_on_the_loop_ends_with_it(coordinator, tmp_path):
+    async with working(coordinator, capacity=1):
+        first = await coordinator.execute("leaves_a_loop_running", str(tmp_path / "file"))
+        await coordinator.result(first)
+        second = await coordinator.execute("is_stray_over")
+        result = await coordinator.result(second)
+    assert result.output == '{"json":true}'

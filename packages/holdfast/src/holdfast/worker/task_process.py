@@ -82,11 +82,13 @@ class TaskProcess:
         self._client: HoldfastClient | None = None
         self._run: _Run | None = None
         self._own_tasks: set[asyncio.Task[Any]] = set()
+        self._has_strays = False
 
     async def run(self) -> None:
         """Work until the worker closes the socket."""
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="task"))
+        loop.set_task_factory(self._made_task)
         own = asyncio.current_task()
         if own is not None:
             self._own_tasks.add(own)
@@ -120,6 +122,7 @@ class TaskProcess:
         if operation == "run":
             self._run = _Run(self, message)
             self._run.task = asyncio.get_running_loop().create_task(self._execute(self._run))
+            self._has_strays = False
         elif operation == "exit":
             self._ended.set()
         elif run is None or run.id != message["run"]:
@@ -133,9 +136,15 @@ class TaskProcess:
         started = time.time_ns()
         result = await run.execute()
         await run.finish()
-        self._stop_strays(run)
+        if self._has_strays:
+            self._stop_strays(run)
         self._run = None
         self.send(_done(run.id, result, started))
+
+    def _made_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        """Make a task, and remember that there may be some to end with the attempt."""
+        self._has_strays = True
+        return asyncio.Task(coroutine, loop=loop, **options)
 
     def _stop_strays(self, run: _Run) -> None:
         """End what the task has left running on the loop: its attempt is over."""

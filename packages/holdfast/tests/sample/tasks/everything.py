@@ -170,3 +170,21 @@ async def leaves_children(path: str) -> None:
 async def kills_its_parent() -> None:
     os.kill(os.getppid(), 9)
     await asyncio.sleep(30)
+
+
+@task
+async def leaves_a_loop_running(path: str) -> None:
+    async def write_for_ever() -> None:
+        while True:
+            with open(path, "a") as file:
+                file.write(".")
+            await asyncio.sleep(0.01)
+
+    globals()["_stray"] = asyncio.create_task(write_for_ever())
+    await asyncio.sleep(0.05)
+
+
+@task
+async def is_stray_over() -> bool:
+    await asyncio.sleep(0)
+    return globals()["_stray"].done()
