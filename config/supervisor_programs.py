@@ -150,7 +150,7 @@ def _web(listening: socket.socket, environment: Mapping[str, str]) -> Program:
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/health/live"
     return Program(
         name="web",
-        command=(str(_BIN / "daphne"), "--fd", str(fd), "--verbosity", "1", _APPLICATION),
+        command=(str(_BIN / "daphne"), "--fd", str(fd), "--verbosity", "0", _APPLICATION),
         environment=environment,
         after=("prepare", "redis"),
         is_ready=lambda: _answers(url),

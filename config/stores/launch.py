@@ -17,7 +17,8 @@ import struct
 import sys
 import time
 
-_SET_PDEATHSIG, _SET_KEEPCAPS, _AMBIENT, _AMBIENT_RAISE = 1, 8, 47, 2
+_SET_PDEATHSIG, _SET_SECUREBITS, _AMBIENT, _AMBIENT_RAISE = 1, 28, 47, 2
+_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_OVERRIDE = 1
 _PATIENCE_SECONDS = 40.0  # a little more than the most patient program's grace
@@ -72,14 +73,16 @@ def _become(uid: int, gid: int, keep_reach: bool) -> None:
     os.setgroups([])
     os.setgid(gid)
     if keep_reach:
-        _libc.prctl(_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Capabilities outlive the change of account; access(2), by which initdb looks for its
+        # sister programs, honours them only then.
+        _libc.prctl(_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0)
     os.setuid(uid)
     if keep_reach:
         _keep(_CAP_DAC_OVERRIDE)
 
 
 def _keep(capability: int) -> None:
-    """Carry one capability through exec, so that files below a closed folder stay reachable."""
+    """Keep this capability alone, through exec: files below a closed folder stay reachable."""
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
     bit = 1 << capability
     _libc.capset(header, struct.pack("6I", bit, bit, bit, 0, 0, 0))

@@ -20,6 +20,7 @@ from config.stores.home import Home
 _LAUNCH = Path(__file__).with_name("launch.py")
 _TAIL_BYTES = 16_384
 _LOG_BYTES = 10 * 1024 * 1024
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def nothing() -> None:
@@ -135,11 +136,13 @@ class Child:
 
     def failure(self) -> str:
         """Why it ended, in one sentence."""
+        code = self.exit_code or 0
+        if -code in _FROM_OUTSIDE:  # then its log ends before its end
+            return f"{self.program.name} was killed by {signal.Signals(-code).name}"
         tail = self.tail()
         if diagnosis := self.program.diagnose(tail):
             return diagnosis
-        code = self.exit_code
-        if code is not None and code < 0:
+        if code < 0:
             return f"{self.program.name} was killed by {signal.Signals(-code).name}"
         latest = tail.strip().splitlines()[-1:] or ["it said nothing"]
         ended = f"{self.program.name} ended with exit code {code}"
