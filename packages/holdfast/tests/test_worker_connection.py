@@ -194,3 +194,10 @@ async def test_a_killed_worker_leaves_no_process(coordinator):
 
 def _number(result: Completed) -> str:
     return "".join(letter for letter in result.output or "" if letter.isdigit())
+
+
+async def test_a_report_without_an_answer_is_repeated(coordinator, worker, monkeypatch):
+    monkeypatch.setattr("holdfast.worker.worker._REMIND_SECONDS", 0.2)
+    coordinator.settles = False
+    run = await coordinator.execute("echo", 1)
+    assert isinstance(await coordinator.result(run, count=2), Completed)

@@ -55,6 +55,9 @@ _log = logging.getLogger("holdfast.worker")
 
 _TICKS_PER_LOOK = 10
 
+_REMIND_SECONDS = 30.0
+"""How long the server may take to answer a report before it is repeated."""
+
 _LATE_SECONDS = 1.0
 """How long a run may go on after it was told that its time is up."""
 
@@ -134,6 +137,7 @@ class _Run:
     deadline: asyncio.TimerHandle | None = None
     executed_before: float = 0.0
     taken_at: float = field(default_factory=time.monotonic)
+    unanswered_since: float | None = None
     trace: Trace | None = None
     started_ns: int = 0
 
@@ -336,9 +340,20 @@ class Worker:
         if run.is_started:
             self._connection.send(self._started(run))
         if run.result is not None:
-            self._connection.send(run.result)
+            self._report(run, run.result)
         elif run.suspended is not None:
-            self._connection.send(run.suspended)
+            self._report(run, run.suspended)
+
+    def _report(self, run: _Run, report: Completed | Failed | Rejected | Suspended) -> None:
+        """Send what the server has to answer."""
+        run.unanswered_since = time.monotonic()
+        self._connection.send(report)
+
+    def _remind(self, run: _Run, now: float) -> None:
+        """Repeat a report that has had no answer for long; the server may hear it twice."""
+        since = run.unanswered_since
+        if since is not None and now - since > _REMIND_SECONDS and self._connection.is_up:
+            self._say_again(run)
 
     def _disconnected(self, reason: str) -> None:
         self._tell("disconnected", detail=reason)
@@ -373,7 +388,10 @@ class Worker:
 
     def _settled(self, message: Settled) -> None:
         run = self._held(message.run, message.generation)
-        if run is None or message.outcome == "waiting":
+        if run is None:
+            return
+        if message.outcome == "waiting":
+            run.unanswered_since = None if run.result is None else run.unanswered_since
             return
         if message.outcome == "retry_here" and run.result is not None:
             self._retry_here(run, message)
@@ -381,7 +399,7 @@ class Worker:
             self._forget(run, kill=run.result is None)
 
     def _retry_here(self, run: _Run, message: Settled) -> None:
-        run.result = run.suspended = run.verdict = None
+        run.result = run.suspended = run.verdict = run.unanswered_since = None
         run.is_started, run.executed_before = False, 0.0
         run.attempt = message.attempt or run.attempt + 1
         loop = asyncio.get_running_loop()
@@ -398,7 +416,7 @@ class Worker:
         if run is None or run.generation >= message.generation:
             return
         run.generation = message.generation
-        run.suspended = None
+        run.suspended = run.unanswered_since = None
         if run.process is None:
             return
         run.process.send(
@@ -422,7 +440,7 @@ class Worker:
         self._tell("resumed", run)
         if run.result is not None:  # it ended while it was suspended
             run.result = replace(run.result, generation=run.generation)
-            self._connection.send(run.result)
+            self._report(run, run.result)
 
     def _cancel(self, message: Cancel) -> None:
         run = self._held(message.run, message.generation)
@@ -463,7 +481,7 @@ class Worker:
             if self._runs.get(run.id) is run and run.result is None:
                 reason = "the worker took it ahead, and then runs became longer"
                 run.result = Rejected(run=run.id, generation=run.generation, reason=reason)
-                self._connection.send(run.result)
+                self._report(run, run.result)
 
     def _start(self, run: _Run, pool: Pool) -> None:
         order, task = run.order, pool.tasks.get(run.order.task, {})
@@ -546,7 +564,7 @@ class Worker:
         if run.deadline is not None:
             run.deadline.cancel()
             run.deadline = None
-        self._connection.send(run.suspended)
+        self._report(run, run.suspended)
         self._tell("waiting", run)
         self._dispatch()
 
@@ -576,7 +594,7 @@ class Worker:
             )
             self._tell_failed(run, run.result)
         self._record_span(run)
-        self._connection.send(run.result)
+        self._report(run, run.result)
 
     def _record_span(self, run: _Run) -> None:
         """The span of the attempt that has just ended."""
@@ -635,7 +653,7 @@ class Worker:
         )
         self._tell_failed(run, run.result)
         self._record_span(run)
-        self._connection.send(run.result)
+        self._report(run, run.result)
 
     def _forget(self, run: _Run, *, kill: bool) -> None:
         """The run is not this worker's any more."""
@@ -659,8 +677,11 @@ class Worker:
                 self._memory_kills = (self._memory_kills[1], linux.out_of_memory_kills())
             now = time.monotonic()
             for run in list(self._runs.values()):
+                self._remind(run, now)
                 if run.process is None or now - run.started_at < limits.INTERVAL_SECONDS:
                     continue
+                if run.suspended is not None and tick % _TICKS_PER_LOOK:
+                    continue  # it does nothing, and there may be many
                 verdict = self._over_limit(run)
                 if verdict is not None:
                     self._kill(run, verdict)
