@@ -106,7 +106,7 @@ def _run(supervisor: Supervisor, folder: Path, *command: str, **variables: str) 
 
 def audit(client: SyncHoldfastClient, console: Console) -> Any:
     """Trigger the audit and follow it to its end; returns the finished run."""
-    handle = client.trigger("audit-environment", {"paths": [_packages()], "tamper": True})
+    handle = client.trigger("audit-environment", {"paths": [packages()], "tamper": True})
     console.print(f"triggered [bold]audit-environment[/bold] as {handle.id}")
     deadline = time.monotonic() + _RUN_SECONDS
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -171,7 +171,8 @@ def check(client: SyncHoldfastClient, run: Any) -> None:
         raise DemoFailed(f"the report is not right: {'; '.join(wrong)}")
 
 
-def _packages() -> str:
+def packages() -> str:
+    """The folder that is audited: what this Python has installed."""
     return sysconfig.get_paths()["purelib"]
 
 
@@ -179,7 +180,7 @@ def _recorded() -> dict[str, list[PackagePath]]:
     """The files with a hash of each installed distribution."""
     return {
         distribution.metadata["Name"]: [file for file in distribution.files if file.hash]
-        for distribution in distributions(path=[_packages()])
+        for distribution in distributions(path=[packages()])
         if distribution.files is not None
     }
 

@@ -64,7 +64,7 @@ def verify_distribution(folder: str) -> Verdict:
     return verdict
 
 
-@task(id="audit-environment", retry=1)
+@task(id="audit-environment", retry=Retry(attempts=3, min_delay=0.5, max_delay=5))
 async def audit_environment(request: Request) -> Report:
     """Verify every distribution, each in a run of its own, and report."""
     paths = request.paths or [path for path in sys.path if path.endswith("-packages")]
@@ -81,7 +81,8 @@ async def audit_environment(request: Request) -> Report:
 async def _outcome(name: str, folder: str) -> Verdict | Finding:
     """One child's verdict; its failure is a finding, not ours."""
     try:
-        return await verify_distribution.trigger_and_wait(folder)
+        # the key finds the same child again when this run itself is tried again
+        return await verify_distribution.trigger_and_wait(folder, idempotency_key=folder)
     except ChildRunFailed as failure:
         finding = Finding(distribution=name, error=str(failure.error.get("message", failure)))
         metadata.append("findings", dataclasses.asdict(finding))
