@@ -42,7 +42,7 @@ class Bed:
 
     def value(self, query: str, *parameters: object) -> Any:
         """The first column of the first row."""
-        row = self.database.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+        row = self.database.execute(query, parameters).fetchone()
         return row and row[0]
 
     def wait_for(self, query: str, wanted: object) -> None:

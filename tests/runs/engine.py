@@ -115,23 +115,35 @@ class Worker:
 
 
 def started(work: Execute, **changes: Any) -> Started:
-    given = {"run": work.run, "generation": work.generation, "attempt": work.attempt}
+    given: dict[str, Any] = {
+        "run": work.run,
+        "generation": work.generation,
+        "attempt": work.attempt,
+    }
     return Started(**given | changes)
 
 
 def completed(work: Execute, **changes: Any) -> Completed:
-    given = {"run": work.run, "generation": work.generation, "attempt": work.attempt}
+    given: dict[str, Any] = {
+        "run": work.run,
+        "generation": work.generation,
+        "attempt": work.attempt,
+    }
     return Completed(**given | {"output": '"done"', "executed_ms": 5} | changes)
 
 
 def failed(work: Execute, **changes: Any) -> Failed:
-    given = {"run": work.run, "generation": work.generation, "attempt": work.attempt}
+    given: dict[str, Any] = {
+        "run": work.run,
+        "generation": work.generation,
+        "attempt": work.attempt,
+    }
     return Failed(**given | {"outcome": "failed", "error": ERROR} | changes)
 
 
 def suspended(work: Execute | Resume, *waitpoints: UUID, **changes: Any) -> Suspended:
     names = [public_id("waitpoint", waitpoint) for waitpoint in waitpoints]
-    given = {"run": work.run, "generation": work.generation, "waitpoints": names}
+    given: dict[str, Any] = {"run": work.run, "generation": work.generation, "waitpoints": names}
     return Suspended(**given | changes)
 
 

@@ -58,17 +58,17 @@ class Stage:
 
     def rows(self, query: str, *parameters: object) -> list[Any]:
         with psycopg.connect(self.supervisor.environment["DATABASE_URL"]) as database:
-            return database.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+            return database.execute(query, parameters).fetchall()
 
 
-def _variable(process: psutil.Process, name: str) -> str | None:
+def _variable(process: psutil.Process, name: str) -> Any:
     try:
         return process.environ().get(name)
     except psutil.Error:
         return None
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _command(process: psutil.Process) -> Any:
     try:
         return process.cmdline()
     except psutil.Error:

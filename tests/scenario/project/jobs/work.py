@@ -46,8 +46,7 @@ async def flaky(payload: dict[str, int]) -> int:
 
 @task(id="forever", max_duration=600)
 async def forever(payload: None = None) -> None:
-    while True:
-        await asyncio.sleep(0.05)
+    await asyncio.Event().wait()
 
 
 @task(id="short", max_duration=1)
