@@ -1,7 +1,9 @@
-"""Paging by cursor, in the spelling of the contract: ``page[size]=10&page[after]=…``."""
+"""Pages in the spellings of the contract: by cursor for long lists, by number for short ones."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +19,8 @@ from apps.core.paging import LARGEST_PAGE, CursorPage, Page
 
 _PREFIX = "cursor"
 _DEFAULT_SIZE = 25
+_DEFAULT_PER_PAGE = 20
+_LAST_PAGE = 1_000_000
 
 CURSOR_PARAMETERS = [
     OpenApiParameter(
@@ -28,10 +32,17 @@ CURSOR_PARAMETERS = [
     ),
 ]
 
+NUMBER_PARAMETERS = [
+    OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}),
+    OpenApiParameter(
+        "perPage", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20}
+    ),
+]
+
 
 def cursor_page(query: QueryDict) -> CursorPage:
     """The page that a query asks for; raises BadRequest."""
-    size = _size(query.get("page[size]"))
+    size = _number(query, "page[size]", default=_DEFAULT_SIZE, largest=LARGEST_PAGE)
     after, before = _cursor(query, "page[after]"), _cursor(query, "page[before]")
     if after is None and before is None:
         return CursorPage(size=size)
@@ -53,17 +64,30 @@ def pagination(page: Page[Any], *, now: datetime) -> dict[str, str]:
     }
 
 
+def numbered(query: QueryDict, items: Sequence[Any]) -> tuple[Sequence[Any], dict[str, int]]:
+    """The page of a short list that a query asks for, and where it is; raises BadRequest."""
+    page = _number(query, "page", default=1, largest=_LAST_PAGE)
+    size = _number(query, "perPage", default=_DEFAULT_PER_PAGE, largest=LARGEST_PAGE)
+    place = {
+        "currentPage": page,
+        "totalPages": max(1, math.ceil(len(items) / size)),
+        "count": len(items),
+    }
+    return items[(page - 1) * size : page * size], place
+
+
 @dataclass(frozen=True, slots=True)
 class _Cursor:
     row: UUID
     issued_ms: int
 
 
-def _size(text: str | None) -> int:
+def _number(query: QueryDict, name: str, *, default: int, largest: int) -> int:
+    text = query.get(name)
     if text is None:
-        return _DEFAULT_SIZE
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_PAGE):
-        raise BadRequest(f"page[size] must be a whole number from 1 to {LARGEST_PAGE}")
+        return default
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= largest):
+        raise BadRequest(f"{name} must be a whole number from 1 to {largest}")
     return int(text)
 
 

@@ -14,6 +14,7 @@ from apps.api.views import (
     deployments,
     environments,
     packets,
+    queues,
     runs,
     triggers,
     unknown,
@@ -47,6 +48,9 @@ urlpatterns = [
     ),
     path("api/v1/idempotencyKeys/<str:key>/reset", runs.IdempotencyKeyReset.as_view()),
     *log_routes,
+    # Queues
+    path("api/v1/queues", queues.QueueList.as_view()),
+    path("api/v1/queues/<path:queue>", queues.QueueDetail.as_view()),
     # Large packets
     path("api/v2/packets/<path:key>", packets.PacketUpload.as_view()),
     path("api/v1/packets/<path:key>", packets.Packet.as_view()),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
 
 from apps.core import sql
 from apps.core.errors import NotFound
@@ -127,6 +128,27 @@ def batch_errors(scope: Scope, batch_id: UUID) -> list[BatchItem]:
     """The items of a batch that could not be triggered, by their index."""
     get_batch(scope, batch_id)
     return list(BatchItem.objects.filter(batch_id=batch_id, error__isnull=False).order_by("index"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLoad:
+    """How many runs of a queue are waiting for a slot, and how many hold one."""
+
+    queued: int = 0
+    running: int = 0
+
+
+def queue_loads(scope: Scope, names: Collection[str]) -> dict[str, QueueLoad]:
+    """The load of each of these queues, over all of its concurrency keys."""
+    lanes = Lane.objects.filter(environment_id=scope.environment_id, queue__in=names)
+    running = dict(lanes.values_list("queue").annotate(Sum("used")))
+    waiting = ReadyRun.objects.filter(
+        lane__environment_id=scope.environment_id, lane__queue__in=names
+    )
+    queued = dict(waiting.values_list("lane__queue").annotate(Count("pk")))
+    return {
+        name: QueueLoad(queued=queued.get(name, 0), running=running.get(name, 0)) for name in names
+    }
 
 
 # -- Why is this run not running? --------------------------------------------------------------
