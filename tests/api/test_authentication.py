@@ -114,7 +114,7 @@ def test_another_algorithm_is_refused(acme, algorithm):
         "sub": public_id("env", acme.production.id), "pub": True, "scopes": ["admin"],
         "iss": ISSUER, "aud": AUDIENCE, "exp": datetime.now(UTC) + timedelta(minutes=15),
     }  # fmt: skip
-    key = None if algorithm == "none" else acme.secret.ljust(64, "\0")
+    key = "" if algorithm == "none" else acme.secret.ljust(64, "\0")
 
     assert Api(jwt.encode(claims, key, algorithm=algorithm)).get("/api/v1/runs").status == 401
 

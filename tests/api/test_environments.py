@@ -2,6 +2,7 @@ import jwt
 import pytest
 
 from apps.core.ids import public_id
+from apps.orgs.roles import Role
 from tests import factories
 from tests.api import scenes
 from tests.api.client import Api
@@ -46,7 +47,7 @@ def test_a_branch_has_the_key_of_its_parent(alice, acme, path):
 
 def test_a_viewer_gets_no_key(acme, path):
     viewer = factories.person("vera")
-    factories.member(acme.organization, viewer, factories.Role.VIEWER)
+    factories.member(acme.organization, viewer, Role.VIEWER)
 
     assert Api(factories.personal_token(viewer)).get(f"{path}/prod").status == 403
 

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import time_machine
@@ -7,8 +8,8 @@ from django.test import Client
 from rest_framework import exceptions
 
 from apps.api import errors
-from apps.api.views import runs
 from apps.core.errors import Conflict, Forbidden, Invalid, LimitExceeded, NotFound, Unavailable
+from apps.runs import queries
 
 
 def handled(error):
@@ -49,7 +50,7 @@ def test_who_asks_too_often_is_told_when_to_come_back():
 
 
 def test_reasons_are_named_by_their_path():
-    problems = {"items": [{}, {"options": {"tags": ["bad", "worse"]}}], "task": ["missing"]}
+    problems: Any = {"items": [{}, {"options": {"tags": ["bad", "worse"]}}], "task": ["missing"]}
     response = handled(exceptions.ValidationError(problems))
 
     assert response.status_code == 400
@@ -76,7 +77,7 @@ def test_a_bug_is_answered_in_json_and_tells_nothing(acme, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(runs.runs, "get_run", broken)
+    monkeypatch.setattr(queries, "get_run", broken)
     response = Client(raise_request_exception=False).get(
         "/api/v3/runs/run_06ekzj5sn9vkt2v7c5hjf3e8mc",
         headers={"authorization": f"Bearer {acme.secret}"},

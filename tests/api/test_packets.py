@@ -1,3 +1,6 @@
+from typing import Any
+
+import httpx
 import pytest
 import time_machine
 from django.core import signing
@@ -12,7 +15,7 @@ from tests.api.test_authentication import token_for
 
 KEY = "trigger%2Fpacket_1%2Fpayload.json"
 NAME = "trigger/packet_1/payload.json"
-STORED = {"payloadType": "application/store", "payloadSize": 200_000}
+STORED: dict[str, Any] = {"payloadType": "application/store", "payloadSize": 200_000}
 SUPERJSON = {"content_type": "application/super+json"}
 
 
@@ -159,14 +162,13 @@ def bucket():
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
     with override_settings(STORAGES=storages):
-        default_storage.connection.create_bucket(Bucket="packets")
+        storage: Any = default_storage
+        storage.connection.create_bucket(Bucket="packets")
         yield options["endpoint_url"]
     server.stop()
 
 
 def test_with_s3_the_addresses_are_its_own(api, bucket):
-    import httpx
-
     upload = api.put(f"/api/v2/packets/{KEY}").ok()["presignedUrl"]
     download = api.get(f"/api/v1/packets/{KEY}").ok()["presignedUrl"]
 

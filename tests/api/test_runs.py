@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -121,7 +122,7 @@ def test_an_unknown_run_is_404_and_not_to_be_retried(api, run):
 
 # -- Tenancy -----------------------------------------------------------------------------------
 
-ROUTES = [
+ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/api/v3/runs/{run}", None),
     ("POST", "/api/v2/runs/{run}/cancel", None),
     ("POST", "/api/v1/runs/{run}/cancel", None),

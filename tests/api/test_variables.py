@@ -1,5 +1,6 @@
 import pytest
 
+from apps.orgs.roles import Role
 from tests import factories
 from tests.api.client import Api
 
@@ -60,7 +61,7 @@ def test_a_person_reaches_every_environment(alice, acme):
 
 def test_a_viewer_reads_no_variables(acme):
     viewer = factories.person("vera")
-    factories.member(acme.organization, viewer, factories.Role.VIEWER)
+    factories.member(acme.organization, viewer, Role.VIEWER)
     vera = Api(factories.personal_token(viewer))
 
     answer = vera.get(f"/api/v1/projects/{acme.project.ref}/envvars/prod")
