@@ -176,8 +176,10 @@ class Attempt(models.Model):
 class RunEvent(models.Model):
     """One move of a run: its timeline, the audit trail, the outbox and the realtime cursor.
 
-    `transaction` orders events by commit for readers: everything below the oldest transaction
-    still running is complete, so a cursor over (transaction, id) never misses a late commit.
+    `position` orders the events of one run, whichever process and clock they come from: each is
+    written under the run's lock. `transaction` orders events by commit for readers: everything
+    below the oldest transaction still running is complete, so a cursor over (transaction, id) never
+    misses a late commit.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -187,6 +189,12 @@ class RunEvent(models.Model):
             models.BigIntegerField(),
         )
     )
+    position = models.BigIntegerField(
+        db_default=models.Func(
+            models.Value("runs_runevent_position"), function="nextval",
+            output_field=models.BigIntegerField(),
+        )
+    )  # fmt: skip
     run_id = models.UUIDField()
     environment_id = models.UUIDField()
     kind = models.TextField()
@@ -196,7 +204,7 @@ class RunEvent(models.Model):
     detail = models.JSONField(null=True, blank=True)
 
     class Meta:
-        ordering = ("id",)
+        ordering = ("position",)
         indexes = [
             models.Index(fields=["run_id", "id"], name="run_event_timeline"),
             models.Index(fields=["environment_id", "transaction", "id"], name="run_event_cursor"),

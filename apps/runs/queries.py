@@ -92,7 +92,7 @@ def _filtered(scope: Scope, filters: RunFilters) -> QuerySet[Run]:
 def list_events(scope: Scope, run_id: UUID) -> list[RunEvent]:
     """What happened to a run, in order."""
     get_run(scope, run_id)
-    return list(RunEvent.objects.filter(run_id=run_id).order_by("id"))
+    return list(RunEvent.objects.filter(run_id=run_id).order_by("position"))
 
 
 def child_runs(scope: Scope, run_id: UUID, *, most: int = 100) -> list[Run]:

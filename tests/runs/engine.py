@@ -162,7 +162,7 @@ def unknown_run() -> UUID:
 
 def kinds(run: UUID | str) -> list[str]:
     """What happened to a run, by the kinds of its events."""
-    events = RunEvent.objects.filter(run_id=get(run).pk).order_by("id")
+    events = RunEvent.objects.filter(run_id=get(run).pk).order_by("position")
     return list(events.values_list("kind", flat=True))
 
 
@@ -170,7 +170,7 @@ def illegal_moves() -> list[str]:
     """Every move that the events tell of and that ALLOWED does not know."""
     seen: dict[UUID, RunStatus] = {}
     found = []
-    for event in RunEvent.objects.order_by("id"):
+    for event in RunEvent.objects.order_by("position"):
         before, after = seen.get(event.run_id), RunStatus(event.status)
         is_allowed = after in FIRST if before is None else after in {before, *ALLOWED[before]}
         if not is_allowed:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.core import sql, traces
-from apps.core.ids import new_id, public_id
+from apps.core.ids import public_id
 from apps.environments.models import Environment
 from apps.runs.limits import limits
 from apps.runs.models import Lease, Waitpoint
@@ -53,7 +53,6 @@ def _resume(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
         {
             "sessions": [offer.session_id for offer in offers],
             "free": [offer.free for offer in offers],
-            "event_ids": [new_id() for _ in range(limits().claim_batch)],
             "now": now,
             "lease": timedelta(seconds=limits().lease_seconds),
         },
@@ -101,7 +100,6 @@ def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
             "machines": [offer.machine for offer in offers],
             "free": [offer.free for offer in offers],
             "most": bounds.claim_batch,
-            "event_ids": [new_id() for _ in range(bounds.claim_batch)],
             "now": now,
             "delivery": timedelta(seconds=bounds.delivery_seconds),
         },

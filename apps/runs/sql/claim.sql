@@ -11,7 +11,7 @@
 -- runs_run, runs_lease, runs_runevent (written). A lane that turns out empty is closed, unless
 -- somebody is adding to it.
 -- Parameters: sessions uuid[], environments uuid[], versions uuid[], machines text[] ('' = any),
--- free int[] (parallel); most int, event_ids uuid[] (that many), now, delivery interval.
+-- free int[] (parallel); most int, now, delivery interval.
 WITH place AS (
     SELECT o.environment_id, o.version_id, o.machine, o.session_id,
            row_number() OVER (
@@ -101,11 +101,10 @@ seated AS (
     WHERE nth <= room
 ),
 chosen AS MATERIALIZED (
-    SELECT s.run_id, s.lane_id, s.environment_id, s.version_id, p.session_id,
-           row_number() OVER (ORDER BY s.nth, s.run_id) AS nth
+    SELECT s.run_id, s.lane_id, s.environment_id, s.version_id, p.session_id, s.nth
     FROM seated s
     JOIN place p USING (environment_id, version_id, machine, seat)
-    ORDER BY s.nth, s.run_id
+    ORDER BY s.nth
     LIMIT %(most)s
 ),
 gone AS (
@@ -156,8 +155,7 @@ lease AS (
 ),
 event AS (
     INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at)
-    SELECT (%(event_ids)s::uuid[])[nth], id, environment_id, 'dequeued', 'DEQUEUED', attempt_count,
-           %(now)s
+    SELECT runs_uuid7(), id, environment_id, 'dequeued', 'DEQUEUED', attempt_count, %(now)s
     FROM run
 )
 SELECT r.*, v.number AS place_version_number, t.isolation, t.queue_type

@@ -1,8 +1,7 @@
 -- Give suspended runs that were woken their slot again, at the worker that holds their process.
 -- Tables: runs_readyrun, runs_environmentslots, runs_lane (locked, skipping what is locked),
 -- runs_run, runs_lease, runs_runevent (written).
--- Parameters: sessions uuid[], free int[] (parallel); event_ids uuid[] (the most to resume), now,
--- lease interval.
+-- Parameters: sessions uuid[], free int[] (parallel); now, lease interval.
 WITH candidate AS MATERIALIZED (
     SELECT r.run_id, r.lane_id, r.environment_id, r.order_at
     FROM unnest(%(sessions)s::uuid[], %(free)s::int[]) AS p (session_id, free)
@@ -41,19 +40,12 @@ nth AS (
     FROM turn
     WHERE turn <= lane_room
 ),
-chosen AS MATERIALIZED (
-    SELECT run_id, lane_id, row_number() OVER (ORDER BY order_at, run_id) AS nth
-    FROM nth
-    WHERE nth <= room
-    ORDER BY order_at, run_id
-    LIMIT cardinality(%(event_ids)s::uuid[])
-),
 run AS (
     UPDATE runs_run r
     SET status = 'EXECUTING', generation = r.generation + 1, updated_at = %(now)s
-    FROM chosen c
-    WHERE r.id = c.run_id AND r.status = 'QUEUED'
-    RETURNING r.id, r.environment_id, r.generation, r.attempt_count, c.lane_id, c.nth
+    FROM nth c
+    WHERE c.nth <= c.room AND r.id = c.run_id AND r.status = 'QUEUED'
+    RETURNING r.id, r.environment_id, r.generation, r.attempt_count, c.lane_id
 ),
 gone AS (
     DELETE FROM runs_readyrun WHERE run_id IN (SELECT id FROM run)
@@ -78,8 +70,7 @@ lease AS (
 ),
 event AS (
     INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at)
-    SELECT (%(event_ids)s::uuid[])[nth], id, environment_id, 'resumed', 'EXECUTING', attempt_count,
-           %(now)s
+    SELECT runs_uuid7(), id, environment_id, 'resumed', 'EXECUTING', attempt_count, %(now)s
     FROM run
 )
 SELECT run_id, session_id, generation FROM lease
