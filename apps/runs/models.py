@@ -232,8 +232,8 @@ class RunTag(models.Model):
 class Lane(models.Model):
     """A queue narrowed to one concurrency key: its limit, and how much of it is used.
 
-    `is_open` means that the lane may have ready runs; the engine reopens one that was closed
-    while a run was being added (`reopen_lanes`).
+    `is_open` means that the lane may have ready runs: whoever adds one opens it, and the claim
+    closes it when it has none and nobody is adding one.
     """
 
     id = models.BigAutoField(primary_key=True)

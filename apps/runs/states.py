@@ -77,8 +77,9 @@ _ENDS = FINAL - {RunStatus.EXPIRED}
 ALLOWED: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.PENDING_VERSION: _BEFORE_START | {RunStatus.QUEUED, RunStatus.DELAYED},
     RunStatus.DELAYED: _BEFORE_START | {RunStatus.QUEUED, RunStatus.PENDING_VERSION},
-    RunStatus.QUEUED: _BEFORE_START
-    | {RunStatus.DEQUEUED, RunStatus.EXECUTING, RunStatus.PENDING_VERSION},
+    # one that was woken has a process still, and may end or be lost as any that executes
+    RunStatus.QUEUED: FINAL
+    | {RunStatus.DEQUEUED, RunStatus.EXECUTING, RunStatus.DELAYED, RunStatus.PENDING_VERSION},
     RunStatus.DEQUEUED: _ENDS | {RunStatus.EXECUTING, RunStatus.QUEUED, RunStatus.DELAYED},
     RunStatus.EXECUTING: _ENDS | {RunStatus.WAITING, RunStatus.QUEUED, RunStatus.DELAYED},
     RunStatus.WAITING: _ENDS | {RunStatus.QUEUED, RunStatus.DELAYED},

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from apps.core import sql
 from apps.core.partitions import ensure_partitions
 from apps.core.transactions import retried
 from apps.runs.errors import internal
@@ -164,12 +163,6 @@ def end_overdue_cancellations(now: datetime) -> int:
 
 
 @retried
-def reopen_lanes(now: datetime) -> int:
-    """Open lanes that were closed in the instant in which a run was added to them."""
-    return sql.execute(sql.load("runs", "reopen_lanes"), {"since": now - timedelta(seconds=30)})
-
-
-@retried
 def release_pending(now: datetime) -> int:
     """Queue runs whose task has come with a promoted version."""
     return release_pending_everywhere(now=now, most=BITE)
@@ -208,7 +201,7 @@ def _record(runs: list[Run], kind: str, now: datetime) -> None:
     )  # fmt: skip
 
 
-FAST: tuple[Duty, ...] = (queue_due, expire, rescue, end_overdue_cancellations, reopen_lanes)
+FAST: tuple[Duty, ...] = (queue_due, expire, rescue, end_overdue_cancellations)
 """Duties of every tick."""
 
 SLOW: tuple[Duty, ...] = (make_partitions, release_pending, forget_keys)

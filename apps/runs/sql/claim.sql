@@ -104,21 +104,26 @@ chosen AS MATERIALIZED (
     SELECT s.run_id, s.lane_id, s.environment_id, s.version_id, p.session_id, s.nth
     FROM seated s
     JOIN place p USING (environment_id, version_id, machine, seat)
-    ORDER BY s.nth
+    ORDER BY s.nth, s.run_id
     LIMIT %(most)s
 ),
 gone AS (
     DELETE FROM runs_readyrun WHERE run_id IN (SELECT run_id FROM chosen)
 ),
+empty AS MATERIALIZED (
+    -- who adds a run holds a key-share lock on its lane from before until the commit: then it
+    -- stays open
+    SELECT l.id FROM runs_lane l
+    WHERE l.id IN (SELECT id FROM lane)
+      AND NOT EXISTS (
+          SELECT FROM runs_readyrun r WHERE r.lane_id = l.id AND r.session_id IS NULL
+      )
+    FOR UPDATE SKIP LOCKED
+),
 closed AS (
+    -- asked again under the lock, since a run may have been added after this statement began
     UPDATE runs_lane SET is_open = false, served_at = %(now)s
-    WHERE id IN (
-        SELECT l.id FROM runs_lane l
-        WHERE l.id IN (SELECT id FROM lane)
-          AND NOT EXISTS (SELECT FROM runs_readyrun r WHERE r.lane_id = l.id)
-        -- a run being added holds a key-share lock on its lane: then it stays open
-        FOR UPDATE SKIP LOCKED
-    )
+    WHERE id IN (SELECT id FROM empty WHERE runs_lane_is_empty(id))
 ),
 run AS (
     UPDATE runs_run r
@@ -136,7 +141,9 @@ served AS (
         SELECT lane.id, count(run.id) AS taken
         FROM lane
         LEFT JOIN run ON run.lane_id = lane.id
-        WHERE EXISTS (SELECT FROM runs_readyrun r WHERE r.lane_id = lane.id)
+        WHERE EXISTS (
+            SELECT FROM runs_readyrun r WHERE r.lane_id = lane.id AND r.session_id IS NULL
+        )
         GROUP BY lane.id
     ) AS t
     WHERE l.id = t.id
@@ -158,8 +165,7 @@ event AS (
     SELECT runs_uuid7(), id, environment_id, 'dequeued', 'DEQUEUED', attempt_count, %(now)s
     FROM run
 )
-SELECT r.*, v.number AS place_version_number, t.isolation, t.queue_type
+SELECT r.*, v.number AS place_version_number
 FROM run r
 JOIN deployments_version v ON v.id = r.place_version_id
-LEFT JOIN deployments_task t ON t.version_id = r.place_version_id AND t.slug = r.task
 ORDER BY r.nth

@@ -1,17 +1,20 @@
 -- Find the lanes of these (environment, queue, key) triples, making missing ones and opening closed
--- ones. A triple whose lane another transaction is making right now is not returned: ask again.
--- Tables: runs_lane (rows made or opened, locked in id order), runs_environmentslots (made with its
--- first lane), deployments_queue (read for the limit).
+-- ones; none of them is closed before the caller's commit. A triple whose lane another transaction
+-- is making right now is not returned: ask again.
+-- Tables: runs_lane (key-share locked; rows made, or opened in id order), runs_environmentslots (made
+-- with its first lane), deployments_queue (read for the limit).
 -- Parameters: environments uuid[], queues text[], keys text[] (parallel), now.
 WITH wanted AS (
     SELECT DISTINCT environment_id, queue, key
     FROM unnest(%(environments)s::uuid[], %(queues)s::text[], %(keys)s::text[])
         AS w (environment_id, queue, key)
 ),
-present AS (
+present AS MATERIALIZED (
     SELECT l.id, l.environment_id, l.queue, l.key, l.is_open
     FROM wanted w
     JOIN runs_lane l USING (environment_id, queue, key)
+    ORDER BY l.id
+    FOR KEY SHARE OF l
 ),
 closed AS (
     SELECT l.id
@@ -21,8 +24,7 @@ closed AS (
     FOR NO KEY UPDATE
 ),
 opened AS (
-    UPDATE runs_lane SET is_open = true
-    WHERE id IN (SELECT id FROM closed) AND NOT is_open
+    UPDATE runs_lane SET is_open = true WHERE id IN (SELECT id FROM closed)
 ),
 made AS (
     INSERT INTO runs_lane (environment_id, queue, key, cap, used, is_open, is_paused, served_at)
