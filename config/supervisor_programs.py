@@ -17,7 +17,7 @@ from config.stores.clickhouse.store import ClickHouse
 from config.stores.errors import StoreError, from_os
 from config.stores.home import Home
 from config.stores.postgres import Postgres
-from config.stores.process import Program
+from config.stores.process import Program, python_path
 from config.stores.redis import Redis
 from config.stores.urls import embedded_urls, ensure_secret, write_urls
 from config.supervisor import Report, Supervisor, ignore
@@ -125,7 +125,7 @@ def _processes(
     port = listening.getsockname()[1] if listening else choice.port
     host = "127.0.0.1" if choice.host in _EVERYWHERE else choice.host
     variables["SERVER_URL"] = variables.get("SERVER_URL") or f"http://{host}:{port}"
-    environment = {**variables, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = {**variables, "PYTHONPATH": python_path(ROOT), "PYTHONUNBUFFERED": "1"}
     programs = [
         Program(name="prepare", command=(*_MANAGE, "prepare"), environment=environment,
                 after=("postgres",), runs_once=True),

@@ -37,6 +37,11 @@ def no_diagnosis(log: str) -> str | None:
     return None
 
 
+def python_path(root: Path) -> str:
+    """The PYTHONPATH of a program that imports what is below `root`, wherever it is started."""
+    return os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+
+
 def launched(
     command: Sequence[str],
     lost_parent: int,

@@ -15,7 +15,7 @@ from pathlib import Path
 from config.stores.clickhouse.handler import USER
 from config.stores.errors import StoreError, full_disk
 from config.stores.home import Home
-from config.stores.process import Program
+from config.stores.process import Program, python_path
 
 _DATABASE = "holdfast"
 _ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -77,7 +77,7 @@ class ClickHouse:
             command=(*serve, str(self.data), str(fd), *self.databases),
             environment={
                 "HOLDFAST_CLICKHOUSE_PASSWORD": self.password,
-                "PYTHONPATH": str(_ROOT),
+                "PYTHONPATH": python_path(_ROOT),
                 "TZ": "UTC",
             },
             grace_seconds=30,
