@@ -26,6 +26,7 @@ from apps.core import clock
 from apps.core.ids import public_id
 from apps.deployments.operations.shipping import create_deployment
 from apps.deployments.operations.versions import promote_version, register_version
+from apps.deployments.queries import list_queues
 from apps.environments import credentials
 from apps.environments.access import scope_for_user
 from apps.environments.models import EnvironmentKey
@@ -146,6 +147,7 @@ def home() -> Home:
         "signature": "forged",
         "part": "payload",
         "span": "0123456789abcdef",
+        "queue": public_id("queue", list_queues(tenant.scope)[0].id),
     }
     environment = public_id("env", tenant.production.id)
     owned = [samples[name] for name in ("run", "batch", "deployment", "ref")]
