@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import SchemaError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from apps.core.errors import Invalid
 
 _MOST_ERRORS = 20
+_LONGEST_MESSAGE = 300
 _UNCHECKED = "application/store"
 
 
@@ -18,19 +23,26 @@ def check_schema(schema: dict[str, Any], payload: str | None, payload_type: str)
     """Raise Invalid with the path of each error; an off-loaded payload is checked by its worker."""
     if payload_type == _UNCHECKED:
         return
-    errors = [
-        {"path": error.json_path, "message": error.message}
-        for error, _ in zip(
-            _validator(json.dumps(schema, sort_keys=True)).iter_errors(
-                _plain(payload, payload_type)
-            ),
-            range(_MOST_ERRORS),
-            strict=False,
-        )
-    ]
+    errors = _errors(json.dumps(schema, sort_keys=True), _plain(payload, payload_type))
     if errors:
         said = "; ".join(f"{error['path']}: {error['message']}" for error in errors)
         raise Invalid(f"the payload does not fit the task: {said}", detail={"payload": errors})
+
+
+def _errors(schema: str, value: Any) -> list[dict[str, str]]:
+    try:
+        found = islice(_validator(schema).iter_errors(value), _MOST_ERRORS)
+        # a message quotes the value, which may be megabytes long
+        return [{"path": e.json_path, "message": _cut(e.message)} for e in found]
+    except (SchemaError, Unresolvable, RecursionError) as error:
+        raise Invalid(
+            f"the payload schema of the task cannot be used: {_cut(str(error))}",
+            detail={"payload": ["the schema cannot be used"]},
+        ) from None
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
 
 
 def _plain(payload: str | None, payload_type: str) -> Any:
@@ -50,4 +62,8 @@ def _plain(payload: str | None, payload_type: str) -> Any:
 
 @lru_cache(maxsize=1_000)
 def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema), format_checker=FormatChecker())
+    parsed = json.loads(schema)
+    Draft202012Validator.check_schema(parsed)
+    # With a registry of our own: by default a $ref makes the validator fetch the address it names.
+    registry: Registry[Any] = Registry()
+    return Draft202012Validator(parsed, registry=registry, format_checker=FormatChecker())

@@ -303,6 +303,32 @@ def test_a_payload_that_does_not_fit_its_schema_is_refused_with_each_path(api, a
     ]
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"properties": 7},
+        {"pattern": "("},
+        {"$ref": "http://127.0.0.1:9/elsewhere.json"},
+        {"$ref": "#/$defs/missing"},
+        {"$ref": "#"},
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_said_to_be_so_and_nothing_is_fetched(api, acme, schema):
+    scenes.version(acme.scope, {**scenes.TASK, "payloadSchema": schema})
+
+    answer = api.post(PATH, {"payload": "text"})
+
+    assert answer.status == 422
+    assert answer.error.startswith("the payload schema of the task cannot be used: ")
+
+
+def test_a_long_value_is_not_quoted_whole(api, acme):
+    scenes.version(acme.scope, {**scenes.TASK, "payloadSchema": {"type": "integer"}})
+
+    assert len(api.post(PATH, {"payload": "x" * 100_000}).content) < 2_000
+
+
 def test_a_superjson_payload_is_held_to_the_schema_too(api, acme):
     scenes.version(acme.scope, {**scenes.TASK, "payloadSchema": {"type": "string"}})
     superjson = {"payloadType": "application/super+json"}
