@@ -11,15 +11,15 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from apps.coordinator.dispatcher import dispatcher
 from apps.coordinator.seats import Seat
-from apps.core import clock, metrics
+from apps.core import bell, clock, metrics
 from apps.core.errors import DomainError
 from apps.core.ids import parse_public_id, public_id
 from apps.environments.credentials import resolve_key
 from apps.environments.queries import get_environment, runtime_variables
 from apps.environments.scope import Scope
 from apps.runs.limits import limits
+from apps.runs.operations.reports import Report, RunMessage
 from apps.runs.operations.sessions import Opened, open_session
-from apps.runs.operations.settle import Report, RunMessage
 from holdfast.protocol import (
     PROTOCOL_VERSION,
     SUBPROTOCOL_JSON,
@@ -129,6 +129,8 @@ class WorkerSocket(AsyncWebsocketConsumer):
         opened = open_session(
             scope, hello=hello, coordinator=dispatcher().identity, now=clock.now()
         )
+        # a process that has not noticed that the worker's former connection broke lets it go
+        bell.ring("moved", session=str(opened.session_id), coordinator=str(dispatcher().identity))
         environment = get_environment(scope)
         return opened, Welcome(
             server=_SERVER,

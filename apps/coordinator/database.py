@@ -12,6 +12,14 @@ from django.db import InterfaceError, OperationalError, connection
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# SQLSTATE classes: connection, resources, operator; a canceled statement is the statement's fault
+_OUTAGES = ("08", "53", "57")
+_CANCELED = "57014"
+
+
+class Outage(Exception):
+    """PostgreSQL is away; what was asked of it has not been done, or was not heard to be"""
+
 
 class DatabaseThread:
     """Runs operations one after the other on its own thread; a broken connection is renewed."""
@@ -20,6 +28,7 @@ class DatabaseThread:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation; raises Outage, or what the operation raises."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._executor, lambda: _fresh(operation, *args, **kwargs)
@@ -29,6 +38,13 @@ class DatabaseThread:
 def _fresh(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return operation(*args, **kwargs)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as error:
         connection.close()
+        if _is_outage(error):
+            raise Outage(str(error)) from error
         raise
+
+
+def _is_outage(error: Exception) -> bool:
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or (state.startswith(_OUTAGES) and state != _CANCELED)

@@ -10,17 +10,16 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import InterfaceError, OperationalError
-
 from apps.coordinator.bell import listen
-from apps.coordinator.database import DatabaseThread
+from apps.coordinator.database import DatabaseThread, Outage
 from apps.coordinator.seats import Seat
 from apps.core import clock, metrics
-from apps.core.errors import DomainError
+from apps.core.ids import public_id
 from apps.runs.limits import limits
+from apps.runs.operations.claim import Offer
 from apps.runs.operations.exchange import exchange
+from apps.runs.operations.reports import Answer, Report, as_failure
 from apps.runs.operations.sessions import Beats, close_session, extend_leases, touch_sessions
-from apps.runs.operations.settle import Answer, Report
 from holdfast.protocol import Execute, Held, Malformed, Message
 
 _OUTAGE_PAUSE = 0.5
@@ -88,12 +87,22 @@ class Dispatcher:
         ]
 
     def _heard(self, ring: dict[str, Any]) -> None:
-        if ring["kind"] == "ready":
-            environments = {str(seat.environment_id) for seat in self._seats.values() if seat.free}
-            if ring["environment"] is None or ring["environment"] in environments:
+        match ring:
+            case {"kind": "ready", "environment": None}:
                 self._wake.set()
-        elif ring["kind"] == "cancel" and (seat := self._seats.get(UUID(ring["session"]))):
-            asyncio.get_running_loop().create_task(self._check(seat, UUID(ring["run"])))
+            case {"kind": "ready", "environment": environment}:
+                if any(
+                    str(s.environment_id) == environment and s.free for s in self._seats.values()
+                ):
+                    self._wake.set()
+            case {"kind": "cancel", "session": session, "run": run}:
+                if seat := self._seats.get(UUID(session)):
+                    step = self._guarded(self._ask_about, seat, UUID(run))
+                    asyncio.get_running_loop().create_task(step)
+            case {"kind": "moved", "session": session, "coordinator": coordinator}:
+                seat = self._seats.get(UUID(session))
+                if seat is not None and coordinator != str(self.identity):
+                    self.unseat(seat)
 
     async def _serve(self) -> None:
         while True:
@@ -101,7 +110,7 @@ class Dispatcher:
                 async with asyncio.timeout(limits().poll_seconds):
                     await self._wake.wait()
             self._wake.clear()
-            await self._turn()
+            await self._guarded(self._turn)
 
     async def _turn(self) -> None:
         reports, self._reports = self._reports, []
@@ -111,33 +120,45 @@ class Dispatcher:
         try:
             with metrics.claim_seconds.time():
                 answers = await self.database.run(exchange, reports, offers, now=clock.now())
-        except (OperationalError, InterfaceError) as error:
+        except Outage as error:
             log.warning("PostgreSQL is away, reports are kept", extra={"error": str(error)})
             self._reports = reports + self._reports
             await asyncio.sleep(_OUTAGE_PAUSE)
             self._wake.set()
         except Exception:
-            log.exception("a turn failed; its reports are settled one by one")
-            answers = await self._one_by_one(reports)
-            self._deliver(answers)
+            log.exception("a turn failed; its parts are tried one by one")
+            await self._one_by_one(reports, offers)
             await asyncio.sleep(0 if reports else _OUTAGE_PAUSE)
         else:
             self._deliver(answers)
 
-    async def _one_by_one(self, reports: list[Report]) -> list[Answer]:
-        """Settle each report by itself, so that one that cannot be settled stops no other."""
-        answers: list[Answer] = []
+    async def _one_by_one(self, reports: list[Report], offers: list[Offer]) -> None:
+        """Settle and claim each by itself, so that one that cannot be done stops no other."""
         for report in reports:
+            self._deliver(await self._settle_alone(report, as_failure))
+        for offer in offers:
             try:
-                answers += await self.database.run(exchange, [report], [], now=clock.now())
-            except (OperationalError, InterfaceError):
-                self._reports.append(report)
-            except Exception as error:
-                is_known = isinstance(error, DomainError)
-                detail = str(error) if is_known else f"it could not be settled ({error!r})"
-                text = f"{report.message.type} of {report.message.run}: {detail}"
-                answers.append(Answer(session_id=report.session_id, message=Malformed(detail=text)))
-        return answers
+                self._deliver(await self.database.run(exchange, [], [offer], now=clock.now()))
+            except Outage:
+                return
+            except Exception:
+                log.exception("an offer failed", extra={"session": str(offer.session_id)})
+
+    async def _settle_alone(
+        self, report: Report, instead: Callable[[Report, str], Report | None]
+    ) -> list[Answer]:
+        """Settle a report, or what is reported `instead` of one that cannot be settled."""
+        try:
+            return await self.database.run(exchange, [report], [], now=clock.now())
+        except Outage:
+            self._reports.append(report)
+            return []
+        except Exception as error:
+            log.exception("a report cannot be settled", extra={"run": report.message.run})
+            if other := instead(report, repr(error)):
+                return await self._settle_alone(other, lambda *_: None)
+            text = f"{report.message.type} of {report.message.run} could not be settled: {error!r}"
+            return [Answer(session_id=report.session_id, message=Malformed(detail=text))]
 
     def _deliver(self, answers: Iterable[Answer]) -> None:
         grouped: dict[UUID, list[Message]] = {}
@@ -166,40 +187,39 @@ class Dispatcher:
             await self._guarded(self._write_beats, told)
 
     async def _write_beats(self, told: list[Beats]) -> None:
-        now = clock.now()
-        if sessions := [beat.session_id for beat in told]:
-            await self.database.run(touch_sessions, sessions, now=now)
-            self._deliver(await self.database.run(extend_leases, told, now=now))
+        if not told:
+            return
+        sessions = [beat.session_id for beat in told]
+        await self.database.run(touch_sessions, sessions, now=clock.now())
+        await self._extend(told)
 
-    async def _check(self, seat: Seat, run_id: UUID) -> None:
-        """Look now at a run that is being canceled, instead of at the next beat."""
-        await self._guarded(self._ask_about, seat, run_id)
+    async def _extend(self, told: list[Beats]) -> None:
+        extended = await self.database.run(extend_leases, told, now=clock.now())
+        for session_id, kept in extended.kept.items():
+            if seat := self._seats.get(session_id):
+                seat.confirm(kept)
+        self._deliver(extended.answers)
 
     async def _ask_about(self, seat: Seat, run_id: UUID) -> None:
-        held = {
-            identifier: generation
-            for identifier, generation in seat.beat(
-                [Held(run=run, generation=hold.generation) for run, hold in seat.holds.items()]
-            ).items()
-            if identifier == run_id
-        }
-        beats = [Beats(session_id=seat.session_id, generations=held)]
-        self._deliver(await self.database.run(extend_leases, beats, now=clock.now()))
+        """Look now at a run that is being canceled, instead of at the next beat."""
+        if hold := seat.holds.get(public_id("run", run_id)):
+            generations = {run_id: hold.generation}
+            await self._extend([Beats(session_id=seat.session_id, generations=generations)])
 
     async def _guarded(self, step: Callable[..., Any], *args: Any) -> None:
-        """Run a step whose failure must not end its loop: the next beat makes up for it."""
+        """Run a step whose failure must not end its loop: the next round makes up for it."""
         try:
             await step(*args)
-        except (OperationalError, InterfaceError) as error:
-            log.warning("beats could not be written", extra={"error": str(error)})
+        except Outage as error:
+            log.warning("PostgreSQL is away", extra={"error": str(error)})
         except Exception:
-            log.exception("beats could not be written")
+            log.exception("a step of the dispatcher failed", extra={"step": step.__name__})
 
     async def forget(self, seat: Seat) -> None:
         """Note in PostgreSQL that a worker is gone, if it is and if that can be noted now."""
         if not self.unseat(seat):
             return
-        with contextlib.suppress(OperationalError, InterfaceError):
+        with contextlib.suppress(Outage):
             await self.database.run(
                 close_session, seat.session_id, coordinator=self.identity, now=clock.now()
             )

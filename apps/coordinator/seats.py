@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from apps.core.ids import parse_public_id
+from apps.core.ids import public_id
 from apps.runs.operations.claim import Offer
-from apps.runs.operations.sessions import Opened
+from apps.runs.operations.sessions import Kept, Opened, generations
 from holdfast.protocol import Execute, Held, Message, Resume, Settled, Stale
+
+_MOST_UNNAMED = 3
 
 
 @dataclass(slots=True)
@@ -18,6 +20,7 @@ class Hold:
 
     generation: int
     is_suspended: bool = False
+    unnamed: int = 0  # the beats in a row that have not named it
 
 
 @dataclass(slots=True)
@@ -43,11 +46,7 @@ class Seat:
             capacity=opened.capacity,
             send=send,
         )
-        for held in opened.kept:
-            # suspended or not is not known here; a resume or settlement will tell
-            seat.holds[held.run] = Hold(held.generation)
-        for message in opened.missed:
-            seat.note(message)
+        seat.confirm(opened.kept)
         return seat
 
     @property
@@ -71,20 +70,34 @@ class Seat:
         match message:
             case Execute() | Resume():
                 self.holds[message.run] = Hold(message.generation)
-            case Settled(outcome="waiting"):
-                if hold := self.holds.get(message.run):
-                    hold.is_suspended = True
             case Settled(outcome="retry_here"):
                 pass
             case Settled() | Stale():
                 # what is said about an earlier generation says nothing about the present one
                 hold = self.holds.get(message.run)
-                if hold and hold.generation == message.generation:
+                if hold is None or hold.generation != message.generation:
+                    return
+                if isinstance(message, Settled) and message.outcome == "waiting":
+                    hold.is_suspended = True
+                else:
                     del self.holds[message.run]
 
     def beat(self, holding: list[Held]) -> dict[UUID, int]:
-        """What the worker says it holds, by run; runs that it does not name it holds no more.
+        """What the worker says it holds, by run.
 
-        Runs that are on their way to it are not among them yet, so nothing is forgotten here.
+        A run that is on its way to it is not among them yet; one that it does not name beat after
+        beat it does not have, whatever became of the message that would have told.
         """
-        return {parse_public_id("run", held.run): held.generation for held in holding}
+        named = {held.run for held in holding}
+        for run, hold in list(self.holds.items()):
+            hold.unnamed = 0 if run in named else hold.unnamed + 1
+            if hold.unnamed >= _MOST_UNNAMED:
+                del self.holds[run]
+        return generations(holding)
+
+    def confirm(self, kept: Iterable[Kept]) -> None:
+        """Be in line with the leases of what the worker says it holds."""
+        for lease in kept:
+            run = public_id("run", lease.run_id)
+            unnamed = self.holds[run].unnamed if run in self.holds else 0
+            self.holds[run] = Hold(lease.generation, lease.is_suspended, unnamed)

@@ -20,6 +20,11 @@ class NotReschedulable(Conflict):
     status = 422
 
 
+def ended_as(status: str) -> dict[str, Any]:
+    """A TaskRunError for who waited for a run that ended without success, and without an error."""
+    return {"type": "STRING_ERROR", "raw": f"the run ended as {status}"}
+
+
 def internal(code: str, message: str) -> dict[str, Any]:
     """A TaskRunError for something that the platform, not the task's code, has to say."""
     return {"type": "INTERNAL_ERROR", "code": code, "message": message}

@@ -324,7 +324,10 @@ class ReadyRun(models.Model):
 
 
 class PendingRun(models.Model):
-    """A run whose task no version has yet; released when one is promoted that has it."""
+    """A run that was triggered before any version had its task.
+
+    When one is promoted that has it, the run takes over what it says, and is queued.
+    """
 
     run_id = models.UUIDField(primary_key=True)
     environment_id = models.UUIDField()

@@ -22,6 +22,7 @@ _TEN_YEARS = timedelta(days=3_650)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNSTORABLE_TEXT = "{} may have no NUL character and no half of a surrogate pair in it"
 _MOST_INTEGER = 2**31 - 1
+_YEAR_MS = 365 * 86_400_000
 _ERROR_TEXTS = ("type", "code", "name", "message", "raw", "stackTrace")
 
 
@@ -48,10 +49,23 @@ def order_at(now: datetime, priority_seconds: float) -> datetime:
 
 
 def delivery_pause(deliveries: int) -> timedelta:
-    """How long a run rests that a worker gave back: not at all at first, then ever longer."""
-    if deliveries < 2:
+    """How long a run rests that a worker gave back: not at all at first, then ever longer.
+
+    A worker that takes runs ahead gives some back as a matter of course.
+    """
+    if deliveries < 4:
         return timedelta(0)
-    return timedelta(seconds=min(2.0 ** (deliveries - 2), 30.0))
+    return timedelta(seconds=min(2.0 ** (deliveries - 4), 30.0))
+
+
+def retry_pause(milliseconds: int) -> timedelta:
+    """The delay that a worker decided on, within bounds."""
+    return timedelta(milliseconds=max(0, min(milliseconds, _YEAR_MS)))
+
+
+def executed(milliseconds: int) -> int:
+    """An execution time that a worker measured, within bounds."""
+    return max(0, min(milliseconds, _YEAR_MS))
 
 
 def own_queue(task: str) -> str:

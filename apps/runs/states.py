@@ -34,6 +34,7 @@ class AttemptStatus(StrEnum):
 class TimerKind(StrEnum):
     DUE = "due"  # a delay or a retry: the run becomes ready
     TTL = "ttl"  # the run expires unless it has started
+    CANCEL = "cancel"  # the run is ended unless its worker has stopped it
 
 
 class WaitpointKind(StrEnum):

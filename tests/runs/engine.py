@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from apps.core.ids import new_id, parse_public_id, public_id
@@ -14,7 +14,7 @@ from apps.environments.scope import Scope
 from apps.runs.models import Lease, PendingRun, ReadyRun, Run, RunEvent, Timer, Wait
 from apps.runs.operations.claim import Offer
 from apps.runs.operations.exchange import exchange
-from apps.runs.operations.settle import Report
+from apps.runs.operations.reports import Report
 from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_run
 from apps.runs.queries import invariant_violations
 from apps.runs.states import ALLOWED, RunStatus
@@ -28,6 +28,8 @@ from holdfast.protocol import (
     Started,
     Suspended,
 )
+
+M = TypeVar("M", bound=Message)
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRST = {RunStatus.PENDING_VERSION, RunStatus.DELAYED, RunStatus.QUEUED}
@@ -84,6 +86,7 @@ class Worker:
     machine: str = ""
     session_id: UUID = field(default_factory=uuid4)
     holds_suspended: bool = True
+    inbox: list[Message] = field(default_factory=list)
 
     def offer(self, free: int | None = None) -> Offer:
         return Offer(
@@ -96,12 +99,27 @@ class Worker:
         )
 
     def claim(self, *, now: datetime = NOW, free: int | None = None) -> list[Execute]:
-        answers = exchange([], [self.offer(free)], now=now)
-        return [a.message for a in answers if isinstance(a.message, Execute)]
+        """What it is given to start, up to `free`; what it is given to resume is kept."""
+        wanted = self.free if free is None else free
+        self._listen(wanted - self._count(Execute), now=now)
+        return self._take(Execute, wanted)
 
     def resume(self, *, now: datetime = NOW) -> list[Resume]:
-        answers = exchange([], [self.offer()], now=now)
-        return [a.message for a in answers if isinstance(a.message, Resume)]
+        """What it is given to resume; what it is given to start is kept."""
+        self._listen(self.free, now=now)
+        return self._take(Resume, self.free)
+
+    def _listen(self, free: int, *, now: datetime) -> None:
+        answers = exchange([], [self.offer(free)], now=now) if free > 0 else []
+        self.inbox += [answer.message for answer in answers]
+
+    def _count(self, kind: type[Message]) -> int:
+        return sum(isinstance(message, kind) for message in self.inbox)
+
+    def _take(self, kind: type[M], most: int) -> list[M]:
+        taken = [message for message in self.inbox if isinstance(message, kind)][:most]
+        self.inbox = [message for message in self.inbox if message not in taken]
+        return taken
 
     def say(self, *messages: Any, now: datetime = NOW) -> list[Message]:
         reports = [

@@ -13,10 +13,10 @@ from apps.core import sql, traces
 from apps.core.ids import public_id
 from apps.environments.models import Environment
 from apps.runs.limits import limits
-from apps.runs.models import Lease, Waitpoint
-from apps.runs.operations.settle import Answer
+from apps.runs.models import Waitpoint
+from apps.runs.operations.reports import Answer
 from apps.runs.operations.waiting import completed_waits
-from holdfast.machines import MACHINES
+from holdfast.machines import DEFAULT_MACHINE, MACHINES
 from holdfast.protocol import Execute, Resume, WaitpointResult
 
 
@@ -57,10 +57,13 @@ def _resume(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
             "lease": timedelta(seconds=limits().lease_seconds),
         },
     )
-    return _resumes([(row["session_id"], row["run_id"], row["generation"]) for row in rows])
+    return resumes([(row["session_id"], row["run_id"], row["generation"]) for row in rows])
 
 
-def _resumes(leases: Sequence[tuple[UUID, UUID, int]]) -> list[Answer]:
+def resumes(leases: Sequence[tuple[UUID, UUID, int]]) -> list[Answer]:
+    """Tell sessions that these runs of theirs, under these generations, have their slots again."""
+    if not leases:
+        return []
     results = completed_waits(run_id for _, run_id, _ in leases)
     return [
         Answer(
@@ -144,7 +147,7 @@ def _places(environment_ids: set[UUID]) -> dict[UUID, dict[str, Any]]:
 
 def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
     attempt = row["attempt_count"] + 1
-    machine = MACHINES[row["machine"]]
+    machine = MACHINES.get(row["machine"], MACHINES[DEFAULT_MACHINE])
     return Execute(
         run=public_id("run", row["id"]),
         generation=row["generation"],
@@ -188,17 +191,4 @@ def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
                 "memory": machine.memory_gib,
             },
         },
-    )
-
-
-def missed_resumes(session_id: UUID, held: dict[UUID, int]) -> list[Answer]:
-    """The Resumes that a worker missed while its connection was broken: runs that it holds under
-    the generation before the one of its lease."""
-    leases = Lease.objects.filter(run_id__in=held, session_id=session_id, is_started=True)
-    return _resumes(
-        [
-            (session_id, run_id, generation)
-            for run_id, generation in leases.values_list("run_id", "generation")
-            if generation == held[run_id] + 1
-        ]
     )

@@ -1,7 +1,7 @@
 """What the engine does by itself, for ever: each duty takes a bounded bite, any number of engines.
 
-A duty returns how many rows it moved; a full bite means that there is more to do at once. Rows
-that another engine works on are skipped, so duties need neither a leader nor each other.
+A duty returns how many rows it moved; a full bite means that there is more to do at once. Runs
+that another works on are left for the next look, so duties need neither a leader nor each other.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
-
-from django.db.models import Q
 
 from apps.core.partitions import ensure_partitions
 from apps.core.transactions import retried
@@ -20,17 +18,24 @@ from apps.runs.models import (
     PARTITIONED,
     IdempotencyKey,
     Lease,
-    ReadyRun,
     Run,
     RunEvent,
     Timer,
 )
 from apps.runs.operations.finish import Ending, finish_runs
-from apps.runs.operations.locks import lock_waitpoints
+from apps.runs.operations.locks import lock_places, lock_slots
 from apps.runs.operations.queueing import make_ready
-from apps.runs.operations.retry import AttemptFailure, policy_delay, put_back, retry_later
-from apps.runs.operations.settle import delivery_failure
-from apps.runs.operations.versions import park_unknown, release_pending_everywhere
+from apps.runs.operations.retry import (
+    AttemptFailure,
+    delivery_failure,
+    put_back,
+    retry_or_end,
+)
+from apps.runs.operations.versions import (
+    apply_queues_everywhere,
+    park_unknown,
+    release_pending_everywhere,
+)
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
 
 BITE = 500
@@ -42,12 +47,12 @@ Duty = Callable[[datetime], int]
 @retried
 def queue_due(now: datetime) -> int:
     """Queue the runs whose delay, or whose time until the next attempt, is over."""
-    due = _take_timers(TimerKind.DUE, now)
-    runs = [run for run in _lock(due) if run.status == RunStatus.DELAYED]
-    known = park_unknown(runs, now=now)
+    due = _take_due(TimerKind.DUE, now)
+    known = park_unknown([run for run in due if run.status == RunStatus.DELAYED], now=now)
     for run in known:
-        run.status, run.queued_at, run.updated_at = RunStatus.QUEUED, now, now
-        run.delayed_until = None
+        run.status, run.updated_at, run.delayed_until = RunStatus.QUEUED, now, None
+        # one that no worker has started yet keeps its place
+        run.queued_at = run.queued_at if run.delivery_count and run.queued_at else now
     Run.objects.bulk_update(known, ["status", "queued_at", "updated_at", "delayed_until"])
     _record(known, "queued", now)
     make_ready(known, now=now)
@@ -57,32 +62,57 @@ def queue_due(now: datetime) -> int:
 @retried
 def expire(now: datetime) -> int:
     """End the runs that have not started within their time to live."""
-    due = _take_timers(TimerKind.TTL, now)
-    list(ReadyRun.objects.select_for_update().filter(pk__in=due).order_by("pk"))
-    lock_waitpoints(runs=due)
-    endings = [
-        Ending(
-            run_id=run.pk,
-            status=RunStatus.EXPIRED,
-            reason=f"not started within {run.ttl_seconds} seconds",
-            error=internal("TASK_RUN_EXPIRED", f"not started within {run.ttl_seconds} seconds"),
-        )
-        for run in _lock(due)
-        if run.status in _WAITABLE and run.started_at is None
-    ]
-    finish_runs(endings, now=now)
+    due = [run for run in _take_due(TimerKind.TTL, now) if run.started_at is None]
+    finish_runs(
+        [
+            Ending(
+                run_id=run.pk,
+                status=RunStatus.EXPIRED,
+                reason=f"not started within {run.ttl_seconds} seconds",
+                error=internal("TASK_RUN_EXPIRED", f"not started within {run.ttl_seconds} seconds"),
+            )
+            for run in due
+            if run.status in _WAITABLE
+        ],
+        now=now,
+    )
+    # what a worker has been given is looked at again when it must have started
+    delivery = timedelta(seconds=limits().delivery_seconds)
+    Timer.objects.bulk_create(
+        Timer(run_id=run.pk, kind=TimerKind.TTL, due_at=now + delivery)
+        for run in due
+        if run.status == RunStatus.DEQUEUED
+    )
     return len(due)
 
 
-def _take_timers(kind: TimerKind, now: datetime) -> list[UUID]:
-    due = list(
-        Timer.objects.select_for_update(skip_locked=True)
-        .filter(kind=kind, due_at__lte=now)
-        .order_by("due_at")
-        .values_list("run_id", flat=True)[:BITE]
-    )
-    Timer.objects.filter(kind=kind, run_id__in=due).delete()
-    return due
+@retried
+def end_overdue_cancellations(now: datetime) -> int:
+    """End runs whose worker has not stopped them within the grace period and two beats."""
+    endings = [
+        Ending(
+            run_id=run.pk, status=RunStatus.CANCELED,
+            reason=f"{run.status_reason}; its worker did not stop in time",
+        )
+        for run in _take_due(TimerKind.CANCEL, now)
+    ]  # fmt: skip
+    finish_runs(endings, now=now)
+    return len(endings)
+
+
+def _take_due(kind: TimerKind, now: datetime) -> list[Run]:
+    """The open runs whose timer is over, locked, and the timers gone."""
+    timers = Timer.objects.filter(kind=kind, due_at__lte=now)
+    due = list(timers.order_by("due_at").values_list("run_id", flat=True)[:BITE])
+    if not due:
+        return []
+    lock_places(runs=due)
+    runs = {run.pk: run for run in _lock(due)}
+    # asked again under the locks: a timer may have been moved meanwhile
+    mine = timers.filter(run_id__in=list(runs))
+    taken = list(mine.values_list("run_id", flat=True))
+    mine.delete()
+    return [runs[run_id] for run_id in taken if not runs[run_id].is_final]
 
 
 @retried
@@ -93,73 +123,41 @@ def rescue(now: datetime) -> int:
         .order_by("expires_at")
         .values_list("run_id", flat=True)[:BITE]
     )
-    lock_waitpoints(runs=expired)
-    runs = _lock(expired, skip_locked=True)
-    # read again under the locks: a beat may have come in between
+    if not expired:
+        return 0
+    lock_places(runs=expired)
+    runs = _lock(expired)
+    # asked again, and locked, under the runs' locks: a beat may have come in between
     leases = {
         lease.run_id: lease
-        for lease in Lease.objects.filter(run_id__in=[r.pk for r in runs], expires_at__lte=now)
+        for lease in Lease.objects.select_for_update()
+        .filter(run_id__in=[run.pk for run in runs], expires_at__lte=now)
+        .order_by("run_id")
     }
-    for run in runs:
-        if lease := leases.get(run.pk):
-            _rescue(run, lease, now=now)
-    return len(leases)
+    lost = [run for run in runs if run.pk in leases]
+    lock_slots([run.pk for run in lost])
+    canceled = [run for run in lost if run.cancel_requested_at]
+    finish_runs([Ending(run_id=run.pk, status=RunStatus.CANCELED) for run in canceled], now=now)
+    _return([r for r in lost if r not in canceled and not leases[r.pk].is_started], now=now)
+    for run in lost:
+        if run not in canceled and leases[run.pk].is_started:
+            retry_or_end(run, _silence(), now=now)
+    return len(lost)
 
 
-def _rescue(run: Run, lease: Lease, *, now: datetime) -> None:
-    if run.cancel_requested_at:
-        finish_runs([Ending(run_id=run.pk, status=RunStatus.CANCELED, reason="canceled")], now=now)
-        return
-    # a woken run that was never resumed is queued for a worker that is gone
-    ReadyRun.objects.filter(pk=run.pk).delete()
-    if not lease.is_started:
-        _return(run, now=now)
-        return
-    seconds = limits().lease_seconds
-    failure = AttemptFailure(
-        status=AttemptStatus.CRASHED,
-        error=internal(
-            "TASK_RUN_HEARTBEAT_TIMEOUT",
-            f"its worker has not been heard of for {seconds} seconds",
-        ),
-    )
-    if run.attempt_count < run.max_attempts:
-        retry_later(run, failure, delay=policy_delay(run), now=now)
-        return
-    ending = Ending(
-        run_id=run.pk, status=RunStatus.CRASHED, error=failure.error,
-        reason=str(failure.error["message"]),
-    )  # fmt: skip
-    finish_runs([ending], now=now)
-
-
-def _return(run: Run, *, now: datetime) -> None:
+def _return(runs: list[Run], *, now: datetime) -> None:
     reason = f"handed to a worker that did not start it within {limits().delivery_seconds} seconds"
-    if give_up := delivery_failure(run, reason):
-        finish_runs([give_up], now=now)
-    else:
-        put_back(run, reason, now=now)
+    given_up = {run.pk: delivery_failure(run, reason) for run in runs}
+    finish_runs([ending for ending in given_up.values() if ending], now=now)
+    kept = [run for run in runs if not given_up[run.pk]]
+    put_back(kept, dict.fromkeys(given_up, reason), now=now)
 
 
-@retried
-def end_overdue_cancellations(now: datetime) -> int:
-    """End runs whose worker has not stopped them within the grace period and a lease interval."""
-    bounds = limits()
-    grace = timedelta(seconds=bounds.cancel_grace_seconds + bounds.beat_seconds * 2)
-    asked = Run.objects.filter(
-        pk__in=Lease.objects.order_by("claimed_at").values("run_id"),
-        cancel_requested_at__lte=now - grace,
+def _silence() -> AttemptFailure:
+    text = f"its worker has not been heard of for {limits().lease_seconds} seconds"
+    return AttemptFailure(
+        status=AttemptStatus.CRASHED, error=internal("TASK_RUN_HEARTBEAT_TIMEOUT", text)
     )
-    overdue = list(asked.values_list("pk", flat=True)[:BITE])
-    lock_waitpoints(runs=overdue)
-    endings = [
-        Ending(
-            run_id=run.pk, status=RunStatus.CANCELED,
-            reason="canceled; its worker did not stop in time",
-        )
-        for run in _lock(overdue)
-    ]  # fmt: skip
-    return len(finish_runs(endings, now=now))
 
 
 @retried
@@ -183,10 +181,18 @@ def forget_keys(now: datetime) -> int:
     return len(batch)
 
 
-def _lock(run_ids: list[UUID], *, skip_locked: bool = False) -> list[Run]:
+@retried
+def adopt_queues(now: datetime) -> int:
+    """Bring lanes in line with their queues where the word of a change was lost."""
+    return apply_queues_everywhere(most=BITE)
+
+
+def _lock(run_ids: list[UUID]) -> list[Run]:
+    """These runs, locked, without those that another works on now."""
     return list(
-        Run.objects.select_for_update(no_key=True, skip_locked=skip_locked)
-        .filter(Q(pk__in=run_ids), finished_at=None)
+        Run.objects.select_for_update(no_key=True, skip_locked=True)
+        .defer("payload", "output")
+        .filter(pk__in=run_ids)
         .order_by("pk")
     )
 
@@ -204,5 +210,5 @@ def _record(runs: list[Run], kind: str, now: datetime) -> None:
 FAST: tuple[Duty, ...] = (queue_due, expire, rescue, end_overdue_cancellations)
 """Duties of every tick."""
 
-SLOW: tuple[Duty, ...] = (make_partitions, release_pending, forget_keys)
+SLOW: tuple[Duty, ...] = (make_partitions, release_pending, adopt_queues, forget_keys)
 """Duties of about every tenth tick."""

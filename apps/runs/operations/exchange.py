@@ -7,7 +7,8 @@ from datetime import datetime
 
 from apps.core.transactions import retried
 from apps.runs.operations.claim import Offer, claim
-from apps.runs.operations.settle import Answer, Report, settle
+from apps.runs.operations.reports import Answer, Report
+from apps.runs.operations.settle import settle
 
 
 @retried

@@ -12,6 +12,7 @@ from uuid import UUID
 from apps.core import sql
 from apps.core.facts import publish
 from apps.core.ids import new_id
+from apps.runs.errors import ended_as
 from apps.runs.facts import RunFinished, RunsReady
 from apps.runs.models import Batch, BatchItem, Waitpoint
 from apps.runs.operations.waiting import wake_waiters
@@ -47,6 +48,7 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
             "outputs": [ending.output for ending in endings],
             "output_types": [ending.output_type for ending in endings],
             "errors": [ending.error and json.dumps(ending.error) for ending in endings],
+            "told_errors": [_told_error(ending) for ending in endings],
             "executed": [ending.executed_ms for ending in endings],
             "event_ids": [new_id() for _ in endings],
             "now": now,
@@ -64,6 +66,13 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
     for environment_id in {row["environment_id"] for row in rows if row["unblocks"]}:
         publish(RunsReady(environment_id=environment_id))
     return [row["id"] for row in rows]
+
+
+def _told_error(ending: Ending) -> str | None:
+    """What who waits for the run is told of its failure."""
+    if ending.status == RunStatus.COMPLETED:
+        return None
+    return json.dumps(ending.error or ended_as(ending.status.value))
 
 
 def _advance_batches(run_ids: list[UUID], *, now: datetime) -> list[UUID]:

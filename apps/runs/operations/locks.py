@@ -1,16 +1,31 @@
-"""Statements that several operations share: the locks of waitpoints, the release of leases."""
+"""The locks of runs, each in its turn: places and waitpoints, runs, then slots."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from apps.core import sql
 
 
-def lock_waitpoints(*, runs: Sequence[UUID], named: Sequence[UUID] = ()) -> None:
-    """Lock what the ends of these runs complete, and the waitpoints named, before any run."""
-    sql.rows(sql.load("runs", "lock_waitpoints"), {"runs": list(runs), "named": list(named)})
+def lock_places(*, runs: Iterable[UUID], named: Iterable[UUID] = ()) -> dict[UUID, UUID]:
+    """Lock what the ends of these runs take away or complete, and the waitpoints named.
+
+    To be done before any run is locked. Returns the environments of the waitpoints.
+    """
+    rows = sql.rows(sql.load("runs", "lock_places"), {"runs": list(runs), "named": list(named)})
+    return {row["id"]: row["environment_id"] for row in rows}
+
+
+def lock_runs(runs: Sequence[UUID]) -> list[dict[str, Any]]:
+    """Lock those of the runs that workers hold, with their leases."""
+    return sql.rows(sql.load("runs", "lock_runs"), {"runs": list(runs)})
+
+
+def lock_slots(runs: Sequence[UUID]) -> None:
+    """Lock the slots that these runs hold, before they are given back one after the other."""
+    sql.rows(sql.load("runs", "lock_slots"), {"runs": list(runs)})
 
 
 def release_leases(runs: Sequence[UUID], *, keep: bool) -> None:

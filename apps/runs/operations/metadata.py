@@ -65,13 +65,15 @@ def change_metadata(  # noqa: PLR0913 -- the wire contract's own parts
     return changed
 
 
-def apply_operations(run: Run, operations: Sequence[Operation], *, now: datetime) -> None:
+def apply_operations(run_id: UUID, operations: Sequence[Operation], *, now: datetime) -> None:
     """Apply a worker's operations; the caller holds the run's lock and has checked its lease."""
+    run = Run.objects.defer("payload", "output").get(pk=run_id)
     run.metadata = applied(run.metadata, operations)
     _save(run, now=now)
 
 
 def _save(run: Run, *, now: datetime) -> None:
+    run.metadata = policy.storable(run.metadata)
     policy.check_metadata(run.metadata, limits())
     run.updated_at = now
     run.save(update_fields=["metadata", "updated_at"])
@@ -85,7 +87,7 @@ def applied(metadata: dict[str, Any], operations: Iterable[Operation]) -> dict[s
     """The metadata after these operations; raises Invalid for one that makes no sense."""
     changed: dict[str, Any] = _copy(metadata)
     for operation in operations:
-        kind = operation.get("type")
+        kind = operation.get("type") if isinstance(operation, dict) else None
         if kind == "update":
             if not isinstance(operation.get("value"), dict):
                 raise Invalid("a metadata update needs an object as its value")

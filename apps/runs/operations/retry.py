@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from apps.deployments.models import Task
 from apps.runs import policy
+from apps.runs.errors import internal
 from apps.runs.limits import limits
-from apps.runs.models import Attempt, Lease, Run, RunEvent, Timer
+from apps.runs.models import Attempt, Lease, ReadyRun, Run, RunEvent, Timer, Wait
+from apps.runs.operations.finish import Ending, finish_runs
 from apps.runs.operations.locks import release_leases
 from apps.runs.operations.queueing import make_ready
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
+
+_REASON_LENGTH = 1_000
+_SUSPENDED = {RunStatus.WAITING, RunStatus.QUEUED}
 
 _chance = random.SystemRandom()
 
@@ -38,14 +44,19 @@ def policy_delay(run: Run) -> timedelta:
     return policy.retry_delay(retry or {}, attempt=max(run.attempt_count, 1), chance=_chance)
 
 
-def _close_attempt(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
-    held = Lease.objects.filter(run_id=run.pk, attempt_id__isnull=False)
-    Attempt.objects.filter(pk__in=held.values("attempt_id")).update(
-        status=failure.status,
+def retry_or_end(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
+    """Try a run again by its task's policy, or end it when it has no attempt left."""
+    if run.attempt_count < run.max_attempts:
+        retry_later(run, failure, delay=policy_delay(run), now=now)
+        return
+    ending = Ending(
+        run_id=run.pk,
+        status=RunStatus(failure.status),
+        reason=_reason(failure),
         error=failure.error,
         executed_ms=failure.executed_ms,
-        finished_at=now,
     )
+    finish_runs([ending], now=now)
 
 
 def retry_here(run: Run, failure: AttemptFailure, *, delay: timedelta, now: datetime) -> None:
@@ -57,40 +68,81 @@ def retry_here(run: Run, failure: AttemptFailure, *, delay: timedelta, now: date
         expires_at=now + delay + timedelta(seconds=limits().delivery_seconds),
     )
     _touch(run, failure, now=now)
-    _record(run, "retrying", failure, delay=delay, now=now)
+    _record(run, failure, delay=delay, now=now)
 
 
 def retry_later(run: Run, failure: AttemptFailure, *, delay: timedelta, now: datetime) -> None:
     """Take the run from its worker and put it back: queued at once, or when `delay` has passed."""
     _close_attempt(run, failure, now=now)
+    if run.status in _SUSPENDED:  # what it waited for, or was woken by, is nothing to a new attempt
+        ReadyRun.objects.filter(pk=run.pk).delete()
+        Wait.objects.filter(run_id=run.pk).delete()
     release_leases([run.pk], keep=False)
-    if delay > timedelta(0):
-        run.status, run.delayed_until = RunStatus.DELAYED, now + delay
-        Timer.objects.create(run_id=run.pk, kind=TimerKind.DUE, due_at=run.delayed_until)
-    else:
-        run.status, run.delayed_until, run.queued_at = RunStatus.QUEUED, None, now
+    _rest(run, delay, now=now)
+    if run.status == RunStatus.QUEUED:
+        run.queued_at = now
     _touch(run, failure, now=now)
-    _record(run, "retrying", failure, delay=delay, now=now)
+    _record(run, failure, delay=delay, now=now)
     if run.status == RunStatus.QUEUED:
         make_ready([run], now=now)
 
 
-def put_back(run: Run, reason: str, *, now: datetime) -> None:
-    """Return a run that was claimed but not started to its place in the queue."""
-    release_leases([run.pk], keep=False)
-    run.status, run.status_reason, run.updated_at = RunStatus.QUEUED, reason, now
-    run.save(update_fields=["status", "status_reason", "updated_at"])
-    RunEvent.objects.create(
-        run_id=run.pk, environment_id=run.environment_id, kind="returned", status=run.status,
-        attempt=run.attempt_count, at=now, detail={"reason": reason},
+def put_back(runs: Sequence[Run], reasons: Mapping[UUID, str], *, now: datetime) -> None:
+    """Return runs that were claimed but not started to their places in the queue.
+
+    One that comes back again and again rests before it is handed out another time.
+    """
+    release_leases([run.pk for run in runs], keep=False)
+    for run in runs:
+        _rest(run, policy.delivery_pause(run.delivery_count), now=now)
+        run.status_reason, run.updated_at = reasons[run.pk][:_REASON_LENGTH], now
+    Run.objects.bulk_update(runs, ["status", "status_reason", "updated_at", "delayed_until"])
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run_id=run.pk, environment_id=run.environment_id, kind="returned", status=run.status,
+            attempt=run.attempt_count, at=now, detail={"reason": run.status_reason},
+        )
+        for run in runs
     )  # fmt: skip
-    make_ready([run], now=now)
+    make_ready([run for run in runs if run.status == RunStatus.QUEUED], now=now)
+
+
+def delivery_failure(run: Run, reason: str) -> Ending | None:
+    """The end of a run that has been handed out too often without ever starting."""
+    most = limits().deliveries_per_attempt
+    if run.delivery_count < most:
+        return None
+    text = f"no worker started this run in {most} deliveries; the latest said: {reason}"
+    return Ending(
+        run_id=run.pk,
+        status=RunStatus.SYSTEM_FAILURE,
+        reason=text,
+        error=internal("TASK_RUN_DEQUEUED_MAX_RETRIES", text),
+    )
+
+
+def _close_attempt(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
+    held = Lease.objects.filter(run_id=run.pk, attempt_id__isnull=False)
+    Attempt.objects.filter(pk__in=held.values("attempt_id")).update(
+        status=failure.status,
+        error=failure.error,
+        executed_ms=failure.executed_ms,
+        finished_at=now,
+    )
+
+
+def _rest(run: Run, delay: timedelta, *, now: datetime) -> None:
+    """Set a run to be queued now, or by a timer."""
+    if delay > timedelta(0):
+        run.status, run.delayed_until = RunStatus.DELAYED, now + delay
+        Timer.objects.create(run_id=run.pk, kind=TimerKind.DUE, due_at=run.delayed_until)
+    else:
+        run.status, run.delayed_until = RunStatus.QUEUED, None
 
 
 def _touch(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
     run.executed_ms += failure.executed_ms
-    run.updated_at = now
-    run.status_reason = str(failure.error.get("message") or failure.error.get("raw") or "")[:1000]
+    run.updated_at, run.status_reason = now, _reason(failure)
     run.save(
         update_fields=[
             "status", "status_reason", "executed_ms", "updated_at", "delayed_until", "queued_at",
@@ -98,15 +150,17 @@ def _touch(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
     )  # fmt: skip
 
 
-def _record(
-    run: Run, kind: str, failure: AttemptFailure, *, delay: timedelta, now: datetime
-) -> None:
+def _reason(failure: AttemptFailure) -> str:
+    return str(failure.error.get("message") or failure.error.get("raw") or "")[:_REASON_LENGTH]
+
+
+def _record(run: Run, failure: AttemptFailure, *, delay: timedelta, now: datetime) -> None:
     RunEvent.objects.create(
-        run_id=run.pk, environment_id=run.environment_id, kind=kind, status=run.status,
+        run_id=run.pk, environment_id=run.environment_id, kind="retrying", status=run.status,
         attempt=run.attempt_count, at=now,
         detail={
             "attempt": failure.status.value,
             "delay_seconds": delay.total_seconds(),
-            "error": json.loads(json.dumps(failure.error)),
+            "error": failure.error,
         },
     )  # fmt: skip

@@ -1,49 +1,49 @@
 """Apply what workers report: a batch of messages, in one transaction, each under its generation.
 
-The order is that of all locks: waitpoints, runs by id, then lanes and environments inside the
-statements. The frequent reports (started, completed) are one statement for the whole batch; the
-rare ones are handled run by run.
+The order is that of all locks: places and waitpoints, runs by id, then slots. The frequent reports
+(started, completed, given back) are one statement for the whole batch; the rare ones are handled
+run by run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from apps.core import sql
 from apps.core.errors import DomainError
-from apps.core.ids import new_id, parse_public_id
+from apps.core.ids import new_id
+from apps.runs import policy
 from apps.runs.errors import internal
 from apps.runs.limits import limits
 from apps.runs.models import Run
 from apps.runs.operations.finish import Ending, finish_runs
-from apps.runs.operations.locks import lock_waitpoints
+from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
 from apps.runs.operations.metadata import apply_operations
+from apps.runs.operations.reports import Answer, Report, settled, stale, try_again
 from apps.runs.operations.retry import (
     AttemptFailure,
-    policy_delay,
+    delivery_failure,
     put_back,
     retry_here,
     retry_later,
+    retry_or_end,
 )
-from apps.runs.operations.waiting import Suspension, suspend_run
+from apps.runs.operations.waiting import suspend_run
 from apps.runs.states import AttemptStatus, RunStatus
 from holdfast.protocol import (
     Completed,
     Failed,
+    Malformed,
     Message,
     MetadataChanged,
     Rejected,
-    Settled,
-    Stale,
     Started,
     Suspended,
 )
-
-RunMessage = Started | Completed | Failed | Suspended | Rejected | MetadataChanged
 
 _OUTCOMES: dict[str, tuple[AttemptStatus, RunStatus]] = {
     "failed": (AttemptStatus.FAILED, RunStatus.FAILED),
@@ -52,53 +52,7 @@ _OUTCOMES: dict[str, tuple[AttemptStatus, RunStatus]] = {
     "canceled": (AttemptStatus.CANCELED, RunStatus.CANCELED),
     "system_failure": (AttemptStatus.SYSTEM_FAILURE, RunStatus.SYSTEM_FAILURE),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """A message about a run, and the worker session that sent it."""
-
-    session_id: UUID
-    run_id: UUID
-    message: RunMessage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What to tell a worker session."""
-
-    session_id: UUID
-    message: Message
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """What has become of the runs of this batch so far."""
-
-    held: dict[UUID, dict[str, Any]]
-    now: datetime
-    answers: list[Answer] = field(default_factory=list)
-    started: dict[UUID, Report] = field(default_factory=dict)
-    endings: dict[UUID, Ending] = field(default_factory=dict)
-
-    def answer(self, report: Report, message: Message) -> None:
-        self.answers.append(Answer(session_id=report.session_id, message=message))
-
-    def is_current(self, report: Report) -> bool:
-        lease = self.held.get(report.run_id)
-        if lease is None or lease["session_id"] != report.session_id:
-            return False
-        if isinstance(report.message, MetadataChanged):
-            # sent just before the same process was resumed: still its own, and nobody else's
-            return report.message.generation in {lease["generation"], lease["generation"] - 1}
-        return bool(lease["generation"] == report.message.generation)
-
-    def flush(self) -> None:
-        """Write the batched reports; starts first, since an end may follow in the same batch."""
-        _write_started(self.started, now=self.now)
-        self.started.clear()
-        finish_runs(list(self.endings.values()), now=self.now)
-        self.endings.clear()
+_NOT_RETRIED = {RunStatus.CANCELED, RunStatus.TIMED_OUT}
 
 
 def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
@@ -108,230 +62,262 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
     """
     if not reports:
         return []
-    run_ids = list({report.run_id for report in reports})
-    _lock_waitpoints(run_ids, reports)
-    held = {row["id"]: row for row in sql.rows(sql.load("runs", "lock_runs"), {"runs": run_ids})}
-    ledger = _Ledger(held=held, now=now)
+    waitpoints = _lock_places(reports)
+    run_ids = list(dict.fromkeys(report.run_id for report in reports))
+    batch = _Batch({row["id"]: _hold(row) for row in lock_runs(run_ids)}, waitpoints, now)
+    if any(isinstance(r.message, Failed | Suspended | Rejected) for r in reports):
+        lock_slots(run_ids)
     for report in reports:
-        if not ledger.is_current(report):
-            _refuse(ledger, report)
-            continue
-        _HANDLERS[type(report.message)](ledger, report)
-    ledger.flush()
-    return ledger.answers
+        batch.apply(report)
+    batch.flush()
+    return batch.answers
 
 
-def _lock_waitpoints(run_ids: list[UUID], reports: Sequence[Report]) -> None:
-    ending = [r.run_id for r in reports if isinstance(r.message, Completed | Failed)]
-    named = [
-        waitpoint_id
-        for report in reports
-        if isinstance(report.message, Suspended)
-        for waitpoint_id in _waitpoint_ids(report.message)
-    ]
-    if ending or named:
-        lock_waitpoints(runs=ending, named=named)
+def _lock_places(reports: Sequence[Report]) -> dict[UUID, UUID]:
+    ending = {report.run_id for report in reports if report.may_end}
+    named = {waitpoint_id for report in reports for waitpoint_id in report.waitpoint_ids}
+    return lock_places(runs=ending, named=named) if ending else {}
 
 
-def _refuse(ledger: _Ledger, report: Report) -> None:
-    stale = Stale(run=report.message.run, generation=report.message.generation)
-    ledger.answer(report, stale)
+@dataclass(slots=True)
+class _Hold:
+    """A run that a worker holds, as this batch has left it so far."""
+
+    environment_id: UUID
+    session_id: UUID
+    generation: int
+    is_started: bool
+    holds_slot: bool
+    attempt_count: int
+    max_attempts: int
+    is_being_canceled: bool
+    expires_at: datetime
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that the worker is at, or is about to start."""
+        return self.attempt_count if self.is_started else self.attempt_count + 1
+
+    def may_report(self, report: Report) -> bool:
+        if self.session_id != report.session_id:
+            return False
+        if isinstance(report.message, MetadataChanged):
+            # sent just before the same process was resumed: still its own, and nobody else's
+            return report.message.generation in {self.generation, self.generation - 1}
+        return report.message.generation == self.generation
 
 
-def _started(ledger: _Ledger, report: Report) -> None:
-    message, lease = report.message, ledger.held[report.run_id]
-    is_repeated = lease["is_started"] or report.run_id in ledger.started
-    if not is_repeated and isinstance(message, Started):
-        ledger.started[report.run_id] = report
+def _hold(row: dict[str, Any]) -> _Hold:
+    return _Hold(**{name: row[name] for name in _Hold.__slots__})
 
 
-def _completed(ledger: _Ledger, report: Report) -> None:
-    message = report.message
-    if not isinstance(message, Completed):
-        return
-    _ensure_started(ledger, report, message.attempt)
-    size = len(message.output.encode()) if message.output else 0
-    most = limits().output_bytes
-    if size > most:
-        problem = internal("OUTPUT_TOO_LARGE", f"the output has {size} bytes, {most} are allowed")
-        problem["code"] = "TASK_OUTPUT_ERROR"
-        ending = Ending(run_id=report.run_id, status=RunStatus.FAILED, error=problem)
-    else:
+class _Batch:
+    """The reports of one call: what has become of their runs, and what is still to be written."""
+
+    def __init__(
+        self, holds: dict[UUID, _Hold], waitpoints: dict[UUID, UUID], now: datetime
+    ) -> None:
+        self.answers: list[Answer] = []
+        self._holds = holds
+        self._waitpoints = waitpoints
+        self._now = now
+        self._started: dict[UUID, int] = {}
+        self._endings: list[Ending] = []
+        self._returned: dict[UUID, str] = {}
+        self._retried: set[UUID] = set()
+
+    def apply(self, report: Report) -> None:
+        hold = self._holds.get(report.run_id)
+        if hold is None or not hold.may_report(report):
+            self._answer(report, stale(report))
+            return
+        message = report.message
+        if isinstance(message, Started | Completed | Failed) and message.attempt < hold.attempt:
+            self._repeat(report, hold)
+        else:
+            self._settle(report, hold)
+
+    def _settle(self, report: Report, hold: _Hold) -> None:
+        match report.message:
+            case Started():
+                self._start(report.run_id, hold)
+            case Completed() as completed:
+                self._complete(report, hold, completed)
+            case Failed() as failed:
+                self._fail(report, hold, failed)
+            case Suspended() as suspended:
+                self._suspend(report, hold, suspended)
+            case Rejected() as rejected:
+                self._reject(report, hold, rejected)
+            case MetadataChanged() as changed:
+                self._change_metadata(report, changed)
+
+    def flush(self) -> None:
+        """Write the batched reports; starts first, since an end may follow in the same batch."""
+        _write_started(self._started, now=self._now)
+        self._started = {}
+        self._put_back()
+        finish_runs(self._endings, now=self._now)
+        self._endings = []
+
+    # -- Starts and ends -----------------------------------------------------------------------
+
+    def _start(self, run_id: UUID, hold: _Hold) -> None:
+        """An end implies a start, whose own message may have been lost with its connection."""
+        if not hold.is_started:
+            self._started[run_id] = hold.attempt_count = hold.attempt
+            hold.is_started = True
+
+    def _complete(self, report: Report, hold: _Hold, message: Completed) -> None:
+        self._start(report.run_id, hold)
+        output = policy.storable(message.output)
+        size = len(output.encode()) if output else 0
+        most = limits().output_bytes
+        if size > most:
+            text = f"the output has {size} bytes, {most} are allowed"
+            problem = internal("TASK_OUTPUT_ERROR", text)
+            self._end(report, Ending(run_id=report.run_id, status=RunStatus.FAILED, error=problem))
+            return
         ending = Ending(
             run_id=report.run_id,
             status=RunStatus.COMPLETED,
-            output=message.output,
-            output_type=message.output_type,
-            executed_ms=message.executed_ms,
+            output=output,
+            output_type=policy.storable(message.output_type),
+            executed_ms=policy.executed(message.executed_ms),
         )
-    _end(ledger, report, ending)
+        self._end(report, ending)
 
+    def _fail(self, report: Report, hold: _Hold, message: Failed) -> None:
+        attempt_status, run_status = _OUTCOMES[message.outcome]
+        if hold.is_being_canceled:
+            attempt_status, run_status = AttemptStatus.CANCELED, RunStatus.CANCELED
+        if run_status != RunStatus.CANCELED:  # one that was to start and was canceled has not
+            self._start(report.run_id, hold)
+        error = policy.kept_error(message.error, limits())
+        executed_ms = policy.executed(message.executed_ms)
+        delay = message.retry_delay_ms
+        if delay is None or hold.attempt >= hold.max_attempts or run_status in _NOT_RETRIED:
+            ending = Ending(
+                run_id=report.run_id, status=run_status, error=error, executed_ms=executed_ms
+            )
+            self._end(report, ending)
+            return
+        failure = AttemptFailure(status=attempt_status, error=error, executed_ms=executed_ms)
+        self._retry(report, hold, failure, policy.retry_pause(delay))
 
-def _failed(ledger: _Ledger, report: Report) -> None:
-    message = report.message
-    if not isinstance(message, Failed):
-        return
-    _ensure_started(ledger, report, message.attempt)
-    lease = ledger.held[report.run_id]
-    attempt_status, run_status = _OUTCOMES[message.outcome]
-    if lease["cancel_requested_at"]:
-        attempt_status, run_status = AttemptStatus.CANCELED, RunStatus.CANCELED
-    may_retry = (
-        message.retry_delay_ms is not None
-        and message.attempt < lease["max_attempts"]
-        and run_status not in {RunStatus.CANCELED, RunStatus.TIMED_OUT}
-    )
-    if not may_retry:
-        ending = Ending(
-            run_id=report.run_id,
-            status=run_status,
-            error=message.error,
-            executed_ms=message.executed_ms,
-        )
-        _end(ledger, report, ending)
-        return
-    failure = AttemptFailure(
-        status=attempt_status, error=message.error, executed_ms=message.executed_ms
-    )
-    _retry(ledger, report, failure, timedelta(milliseconds=message.retry_delay_ms or 0))
+    def _retry(
+        self, report: Report, hold: _Hold, failure: AttemptFailure, delay: timedelta
+    ) -> None:
+        self.flush()
+        run = _run(report)
+        # a process that crashed is gone: only a failed one can go on, and only in its own slot
+        can_go_on = failure.status == AttemptStatus.FAILED and hold.holds_slot
+        if can_go_on and delay.total_seconds() <= limits().short_retry_seconds:
+            retry_here(run, failure, delay=delay, now=self._now)
+            hold.is_started = False
+            self._retried.add(report.run_id)
+            self._answer(report, try_again(report, attempt=hold.attempt, delay=delay))
+        else:
+            retry_later(run, failure, delay=delay, now=self._now)
+            self._let_go(report, "requeued")
 
+    def _repeat(self, report: Report, hold: _Hold) -> None:
+        """Answer again about an attempt that has been settled: a connection lost the answer."""
+        is_start = isinstance(report.message, Started)
+        if is_start or hold.is_started or report.run_id in self._retried:
+            return
+        starts_at = hold.expires_at - timedelta(seconds=limits().delivery_seconds)
+        delay = max(timedelta(0), starts_at - self._now)
+        self._answer(report, try_again(report, attempt=hold.attempt, delay=delay))
 
-def _retry(ledger: _Ledger, report: Report, failure: AttemptFailure, delay: timedelta) -> None:
-    ledger.flush()
-    run, lease = Run.objects.get(pk=report.run_id), ledger.held[report.run_id]
-    is_short = delay.total_seconds() <= limits().short_retry_seconds
-    # a process that crashed is gone: only a failed one can go on
-    if is_short and failure.status == AttemptStatus.FAILED:
-        retry_here(run, failure, delay=delay, now=ledger.now)
-        lease["is_started"] = False
-        outcome = _settled(
-            report, "retry_here", attempt=run.attempt_count + 1,
-            delay_ms=int(delay.total_seconds() * 1000),
-        )  # fmt: skip
-    else:
-        retry_later(run, failure, delay=delay, now=ledger.now)
-        del ledger.held[report.run_id]
-        outcome = _settled(report, "requeued")
-    ledger.answer(report, outcome)
+    def _end(self, report: Report, ending: Ending) -> None:
+        self._endings.append(ending)
+        self._let_go(report, "final")
 
+    # -- Waiting, and giving back --------------------------------------------------------------
 
-def _suspended(ledger: _Ledger, report: Report) -> None:
-    message = report.message
-    if not isinstance(message, Suspended):
-        return
-    _ensure_started(ledger, report, ledger.held[report.run_id]["attempt_count"] + 1)
-    ledger.flush()
-    suspension = Suspension(
-        run_id=report.run_id,
-        waitpoint_ids=tuple(_waitpoint_ids(message)),
-        needs_all=message.need == "all",
-    )
-    suspend_run(Run.objects.get(pk=report.run_id), suspension, now=ledger.now)
-    ledger.held[report.run_id]["holds_slot"] = False
-    ledger.answer(report, _settled(report, "waiting"))
+    def _suspend(self, report: Report, hold: _Hold, message: Suspended) -> None:
+        if hold.is_being_canceled:
+            self._end(report, Ending(run_id=report.run_id, status=RunStatus.CANCELED))
+            return
+        waitpoints = [
+            waitpoint_id
+            for waitpoint_id in report.waitpoint_ids
+            if self._waitpoints.get(waitpoint_id) == hold.environment_id
+        ]
+        if not waitpoints or len(waitpoints) < len(set(message.waitpoints)):
+            text = f"it waits for what does not exist: {', '.join(message.waitpoints) or 'nothing'}"
+            error = policy.kept_error(internal("TASK_EXECUTION_FAILED", text), limits())
+            self._end(
+                report,
+                Ending(run_id=report.run_id, status=RunStatus.SYSTEM_FAILURE, error=error),
+            )
+            return
+        self._start(report.run_id, hold)
+        self.flush()
+        needs_all = message.need == "all"
+        suspend_run(_run(report), waitpoints, needs_all=needs_all, now=self._now)
+        hold.holds_slot = False
+        self._answer(report, settled(report, "waiting"))
 
+    def _reject(self, report: Report, hold: _Hold, message: Rejected) -> None:
+        reason = policy.storable(message.reason)
+        if hold.is_being_canceled:
+            self._end(report, Ending(run_id=report.run_id, status=RunStatus.CANCELED))
+        elif hold.is_started:
+            self.flush()
+            error = policy.kept_error(internal("TASK_EXECUTION_ABORTED", reason), limits())
+            failure = AttemptFailure(status=AttemptStatus.SYSTEM_FAILURE, error=error)
+            retry_or_end(_run(report), failure, now=self._now)
+            self._let_go(report, "requeued")
+        else:
+            self._returned[report.run_id] = reason
+            self._let_go(report, "requeued")
 
-def _rejected(ledger: _Ledger, report: Report) -> None:
-    message = report.message
-    if not isinstance(message, Rejected):
-        return
-    ledger.flush()
-    run = Run.objects.get(pk=report.run_id)
-    del ledger.held[report.run_id]
-    if give_up := delivery_failure(run, message.reason):
-        finish_runs([give_up], now=ledger.now)
-    elif run.status == RunStatus.DEQUEUED:
-        put_back(run, message.reason, now=ledger.now)
-    else:
-        retry_later(
-            run,
-            AttemptFailure(
-                status=AttemptStatus.SYSTEM_FAILURE,
-                error=internal("TASK_EXECUTION_ABORTED", message.reason),
-            ),
-            delay=policy_delay(run), now=ledger.now,
-        )  # fmt: skip
-    ledger.answer(report, _settled(report, "requeued"))
+    def _put_back(self) -> None:
+        runs = _runs(self._returned)
+        given_up = {run.pk: delivery_failure(run, self._returned[run.pk]) for run in runs}
+        self._endings += [ending for ending in given_up.values() if ending]
+        kept = [run for run in runs if not given_up[run.pk]]
+        put_back(kept, self._returned, now=self._now)
+        self._returned = {}
 
+    # -- Metadata, and answers -----------------------------------------------------------------
 
-def delivery_failure(run: Run, reason: str) -> Ending | None:
-    """The end of a run that has been handed out too often without ever starting."""
-    most = limits().deliveries_per_attempt
-    if run.delivery_count < most:
-        return None
-    text = f"no worker started this run in {most} deliveries; the latest said: {reason}"
-    return Ending(
-        run_id=run.pk,
-        status=RunStatus.SYSTEM_FAILURE,
-        reason=text,
-        error=internal("TASK_RUN_DEQUEUED_MAX_RETRIES", text),
-    )
-
-
-def _metadata_changed(ledger: _Ledger, report: Report) -> None:
-    message = report.message
-    if isinstance(message, MetadataChanged):
-        run = Run.objects.get(pk=report.run_id)
-        apply_operations(run, message.operations, now=ledger.now)
-
-
-def _ensure_started(ledger: _Ledger, report: Report, attempt: int) -> None:
-    """An end implies a start, whose own message may have been lost with its connection."""
-    lease = ledger.held[report.run_id]
-    if not lease["is_started"] and report.run_id not in ledger.started:
-        begun = Started(run=report.message.run, generation=lease["generation"], attempt=attempt)
-        ledger.started[report.run_id] = Report(
-            session_id=report.session_id, run_id=report.run_id, message=begun
-        )
-
-
-def _end(ledger: _Ledger, report: Report, ending: Ending) -> None:
-    ledger.endings[report.run_id] = ending
-    del ledger.held[report.run_id]
-    ledger.answer(report, _settled(report, "final"))
-
-
-def _settled(
-    report: Report, outcome: Any, *, attempt: int | None = None, delay_ms: int = 0
-) -> Settled:
-    return Settled(
-        run=report.message.run,
-        generation=report.message.generation,
-        outcome=outcome,
-        attempt=attempt,
-        delay_ms=delay_ms,
-    )
-
-
-def _waitpoint_ids(message: Suspended) -> Iterable[UUID]:
-    for identifier in message.waitpoints:
+    def _change_metadata(self, report: Report, message: MetadataChanged) -> None:
         try:
-            yield parse_public_id("waitpoint", identifier)
-        except DomainError:
-            continue
+            apply_operations(report.run_id, message.operations, now=self._now)
+        except DomainError as error:
+            text = f"metadata of {message.run}: {error.message}"
+            self._answer(report, Malformed(detail=text))
+
+    def _let_go(self, report: Report, outcome: Literal["final", "requeued"]) -> None:
+        del self._holds[report.run_id]
+        self._answer(report, settled(report, outcome))
+
+    def _answer(self, report: Report, message: Message) -> None:
+        self.answers.append(Answer(session_id=report.session_id, message=message))
 
 
-_HANDLERS: dict[type, Callable[[_Ledger, Report], None]] = {
-    Started: _started,
-    Completed: _completed,
-    Failed: _failed,
-    Suspended: _suspended,
-    Rejected: _rejected,
-    MetadataChanged: _metadata_changed,
-}
+def _run(report: Report) -> Run:
+    return _runs([report.run_id])[0]
 
 
-def _write_started(started: dict[UUID, Report], *, now: datetime) -> None:
-    if not started:
+def _runs(run_ids: Iterable[UUID]) -> list[Run]:
+    wanted = list(run_ids)
+    return list(Run.objects.defer("payload", "output").filter(pk__in=wanted)) if wanted else []
+
+
+def _write_started(attempts: dict[UUID, int], *, now: datetime) -> None:
+    if not attempts:
         return
-    attempts = [r.message.attempt for r in started.values() if isinstance(r.message, Started)]
     sql.execute(
         sql.load("runs", "start_runs"),
         {
-            "runs": list(started),
-            "attempts": attempts,
-            "attempt_ids": [new_id() for _ in started],
-            "event_ids": [new_id() for _ in started],
+            "runs": list(attempts),
+            "attempts": list(attempts.values()),
+            "attempt_ids": [new_id() for _ in attempts],
+            "event_ids": [new_id() for _ in attempts],
             "now": now,
             "lease": timedelta(seconds=limits().lease_seconds),
         },

@@ -96,7 +96,8 @@ def trigger_runs(
     fresh = [
         pair for pair, owner in zip(asked, owners, strict=True) if owner.run_id == pair[0]
     ]  # fmt: skip
-    _store(_build(scope, fresh, parents, now=now), now=now)
+    runs, unknown = _build(scope, fresh, parents, now=now)
+    _store(runs, unknown, now=now)
     return [
         _answer(scope, request, owner, is_fresh=owner.run_id == run_id, now=now)
         for (run_id, request), owner in zip(asked, owners, strict=True)
@@ -163,17 +164,21 @@ def _build(
     parents: dict[UUID, Parent],
     *,
     now: datetime,
-) -> list[Run]:
+) -> tuple[list[Run], list[Run]]:
+    """The runs, and those of them whose task is not known yet."""
     versions = _Versions(scope.environment_id, {})
-    runs = []
+    runs, unknown = [], []
     for run_id, asked in requests:
         parent = parents.get(asked.parent_run_id) if asked.parent_run_id else None
         request = _inherit(scope, asked, parent)
         known = versions.definition(request)
         if known and known.payload_schema:
             check_schema(known.payload_schema, request.payload, request.payload_type)
-        runs.append(_run(scope, run_id, request, known, parent, now=now))
-    return runs
+        run = _run(scope, run_id, request, known, parent, now=now)
+        runs.append(run)
+        if known is None:
+            unknown.append(run)
+    return runs, unknown
 
 
 def _inherit(scope: Scope, request: TriggerRequest, parent: Parent | None) -> TriggerRequest:
@@ -270,7 +275,7 @@ def _ttl_seconds(scope: Scope, request: TriggerRequest, known: TaskDefinition | 
 # -- Storing -----------------------------------------------------------------------------------
 
 
-def _store(runs: list[Run], *, now: datetime) -> None:
+def _store(runs: list[Run], unknown: list[Run], *, now: datetime) -> None:
     if not runs:
         return
     sql.insert(runs)
@@ -294,8 +299,7 @@ def _store(runs: list[Run], *, now: datetime) -> None:
     sql.insert(
         [
             PendingRun(run_id=run.pk, environment_id=run.environment_id, task=run.task)
-            for run in runs
-            if run.status == RunStatus.PENDING_VERSION
+            for run in unknown
         ]
     )
     make_ready([run for run in runs if run.status == RunStatus.QUEUED], now=now)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from apps.core import sql
 from apps.core.ids import new_id
-from apps.runs.models import Run, RunEvent, Wait, Waitpoint
+from apps.runs.errors import ended_as
+from apps.runs.models import Lease, Run, RunEvent, Wait, Waitpoint
 from apps.runs.operations.locks import release_leases
 from apps.runs.operations.queueing import make_ready
 from apps.runs.states import RunStatus, WaitpointKind
@@ -22,6 +21,9 @@ def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> U
         .only("id", "status", "output", "output_type", "error", "finished_at")
         .get(pk=run_id)
     )
+    error = None
+    if run.is_final and run.status != RunStatus.COMPLETED:
+        error = run.error or ended_as(run.status)
     fresh = Waitpoint(
         id=new_id(),
         environment_id=environment_id,
@@ -29,7 +31,7 @@ def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> U
         run_id=run_id,
         output=run.output,
         output_type=run.output_type,
-        error=run.error if run.status != RunStatus.COMPLETED else None,
+        error=error,
         created_at=now,
         completed_at=run.finished_at,
     )
@@ -37,69 +39,75 @@ def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> U
     return Waitpoint.objects.values_list("id", flat=True).get(run_id=run_id, kind=WaitpointKind.RUN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspension:
-    """A run that its worker reports as blocked."""
-
-    run_id: UUID
-    waitpoint_ids: tuple[UUID, ...]
-    needs_all: bool
-
-
-def suspend_run(run: Run, suspension: Suspension, *, now: datetime) -> None:
+def suspend_run(run: Run, waitpoint_ids: Sequence[UUID], *, needs_all: bool, now: datetime) -> None:
     """Take the slot of a blocked run; it is woken at once when what it waits for has happened.
 
-    The caller holds the locks of the waitpoints and the run, and has checked the generation.
+    A worker says it again after a broken connection, and when the run waits for more. The caller
+    holds the locks of the waitpoints and the run, and has checked the generation.
     """
-    Wait.objects.filter(run_id=run.pk).exclude(waitpoint_id__in=suspension.waitpoint_ids).delete()
+    is_woken = run.status == RunStatus.QUEUED
+    if not is_woken:  # what woke it must still be told
+        Wait.objects.filter(run_id=run.pk).exclude(waitpoint_id__in=waitpoint_ids).delete()
     Wait.objects.bulk_create(
         [
-            Wait(
-                run_id=run.pk, waitpoint_id=waitpoint_id,
-                needs_all=suspension.needs_all, created_at=now,
-            )
-            for waitpoint_id in suspension.waitpoint_ids
+            Wait(run_id=run.pk, waitpoint_id=waitpoint_id, needs_all=needs_all, created_at=now)
+            for waitpoint_id in dict.fromkeys(waitpoint_ids)
         ],
         update_conflicts=True,
         update_fields=["needs_all"],
         unique_fields=["run_id", "waitpoint_id"],
-    )  # fmt: skip
-    if run.status == RunStatus.QUEUED:
-        return  # woken already: the worker repeats itself after a broken connection, or adds to it
+    )
+    if run.status == RunStatus.EXECUTING:
+        _give_slot_back(run, waitpoint_ids, now=now)
+    if not is_woken:
+        wake_waiters(
+            Waitpoint.objects.filter(
+                pk__in=waitpoint_ids, completed_at__isnull=False
+            ).values_list("id", flat=True),
+            now=now,
+        )  # fmt: skip
+
+
+def _give_slot_back(run: Run, waitpoint_ids: Sequence[UUID], *, now: datetime) -> None:
     release_leases([run.pk], keep=True)
     run.status, run.updated_at = RunStatus.WAITING, now
     run.save(update_fields=["status", "updated_at"])
     RunEvent.objects.create(
         run_id=run.pk, environment_id=run.environment_id, kind="waiting",
         status=run.status, attempt=run.attempt_count, at=now,
-        detail={"waitpoints": [str(identifier) for identifier in suspension.waitpoint_ids]},
+        detail={"waitpoints": [str(identifier) for identifier in waitpoint_ids]},
     )  # fmt: skip
-    wake_waiters(suspension.waitpoint_ids, now=now, only_completed=True)
 
 
-def wake_waiters(
-    waitpoint_ids: Iterable[UUID], *, now: datetime, only_completed: bool = False
-) -> None:
-    """Queue the runs that these completed waitpoints release, at the workers that hold them."""
+def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
+    """Queue the runs that these completed waitpoints release, at the workers that hold them.
+
+    Those that wait for all, and have an open one left, wait on.
+    """
     completed = list(waitpoint_ids)
-    if only_completed:
-        completed = list(
-            Waitpoint.objects.filter(pk__in=completed, completed_at__isnull=False).values_list(
-                "id", flat=True
-            )
-        )
     if not completed:
         return
-    rows = sql.rows(sql.load("runs", "wake_waiters"), {"waitpoints": completed})
-    sessions = {row["id"]: row["session_id"] for row in rows if row["session_id"]}
-    queue_for_resume(list(Run.objects.filter(pk__in=sessions)), sessions, now=now)
-
-
-def queue_for_resume(runs: Sequence[Run], sessions: dict[UUID, UUID], *, now: datetime) -> None:
-    """Move waiting runs to the queue, before younger ones; the caller holds their locks."""
-    Run.objects.filter(pk__in=[run.pk for run in runs]).update(
-        status=RunStatus.QUEUED, updated_at=now
+    waiters = Wait.objects.filter(waitpoint_id__in=completed).values("run_id")
+    waiting = Run.objects.select_for_update(no_key=True).defer("payload", "output").order_by("pk")
+    runs = {run.pk: run for run in waiting.filter(pk__in=waiters, status=RunStatus.WAITING)}
+    if not runs:
+        return
+    # Asked under the locks: of two waitpoints that complete at the same moment, one sees both.
+    blocked = set(
+        Wait.objects.filter(
+            run_id__in=list(runs), needs_all=True, waitpoint__completed_at=None
+        ).values_list("run_id", flat=True)
     )
+    sessions = dict(
+        Lease.objects.filter(run_id__in=runs.keys() - blocked).values_list("run_id", "session_id")
+    )
+    _queue_for_resume([runs[run_id] for run_id in sessions], sessions, now=now)
+
+
+def _queue_for_resume(runs: Sequence[Run], sessions: dict[UUID, UUID], *, now: datetime) -> None:
+    if not runs:
+        return
+    Run.objects.filter(pk__in=list(sessions)).update(status=RunStatus.QUEUED, updated_at=now)
     RunEvent.objects.bulk_create(
         RunEvent(
             run_id=run.pk, environment_id=run.environment_id, kind="woken",

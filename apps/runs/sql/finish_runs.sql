@@ -6,23 +6,29 @@
 -- runs_timer, runs_pendingrun, runs_wait, runs_idempotencykey (removed), runs_lane and
 -- runs_environmentslots (locked in id order, released).
 -- Parameters: runs uuid[], statuses text[], reasons text[], outputs text[], output_types text[],
--- errors text[], executed int[], event_ids uuid[] (parallel); now.
+-- errors text[], told_errors text[], executed bigint[], event_ids uuid[] (parallel); now.
 WITH told AS (
     SELECT * FROM unnest(
         %(runs)s::uuid[], %(statuses)s::text[], %(reasons)s::text[], %(outputs)s::text[],
-        %(output_types)s::text[], %(errors)s::text[], %(executed)s::bigint[], %(event_ids)s::uuid[]
-    ) AS t (run_id, status, reason, output, output_type, error, executed_ms, event_id)
+        %(output_types)s::text[], %(errors)s::text[], %(told_errors)s::text[],
+        %(executed)s::bigint[], %(event_ids)s::uuid[]
+    ) AS t (run_id, status, reason, output, output_type, error, told_error, executed_ms, event_id)
 ),
 run AS (
     UPDATE runs_run r
-    SET status = t.status, status_reason = t.reason, output = t.output, output_type = t.output_type,
+    SET status = t.status, output = t.output, output_type = t.output_type,
         error = t.error::jsonb, executed_ms = r.executed_ms + t.executed_ms, delayed_until = NULL,
         finished_at = %(now)s, updated_at = %(now)s,
+        status_reason = CASE
+            WHEN t.reason = '' AND t.status = 'CANCELED' AND r.cancel_requested_at IS NOT NULL
+                THEN r.status_reason  -- why it was asked to stop
+            ELSE t.reason
+        END,
         expired_at = CASE WHEN t.status = 'EXPIRED' THEN %(now)s END
     FROM told t
     WHERE r.id = t.run_id AND r.finished_at IS NULL
-    RETURNING r.id, r.environment_id, r.status, r.attempt_count, r.idempotency_key, r.batch_id,
-              r.executed_ms
+    RETURNING r.id, r.environment_id, r.status, r.status_reason, r.attempt_count,
+              r.idempotency_key, r.batch_id
 ),
 lease AS (
     DELETE FROM runs_lease WHERE run_id IN (SELECT id FROM run)
@@ -73,11 +79,7 @@ key AS (
 waitpoint AS (
     UPDATE runs_waitpoint w
     SET completed_at = %(now)s, output = t.output, output_type = t.output_type,
-        error = CASE WHEN t.status <> 'COMPLETED' THEN
-            coalesce(t.error::jsonb, jsonb_build_object(
-                'type', 'STRING_ERROR', 'raw', 'the run ended as ' || t.status
-            ))
-        END
+        error = t.told_error::jsonb
     FROM told t JOIN run ON run.id = t.run_id
     WHERE w.kind = 'run' AND w.run_id = t.run_id AND w.completed_at IS NULL
     RETURNING w.id, w.run_id
@@ -85,7 +87,8 @@ waitpoint AS (
 event AS (
     INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at, detail)
     SELECT t.event_id, run.id, run.environment_id, lower(t.status), t.status, run.attempt_count,
-           %(now)s, CASE WHEN t.reason <> '' THEN jsonb_build_object('reason', t.reason) END
+           %(now)s,
+           CASE WHEN run.status_reason <> '' THEN jsonb_build_object('reason', run.status_reason) END
     FROM told t JOIN run ON run.id = t.run_id
 )
 SELECT run.id, run.environment_id, run.status, w.id AS waitpoint_id,

@@ -1,0 +1,101 @@
+"""What workers report about runs, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from apps.core.errors import DomainError
+from apps.core.ids import parse_public_id
+from apps.runs import policy
+from apps.runs.errors import internal
+from apps.runs.limits import limits
+from holdfast.protocol import (
+    Completed,
+    Failed,
+    Message,
+    MetadataChanged,
+    Rejected,
+    Settled,
+    Stale,
+    Started,
+    Suspended,
+)
+
+RunMessage = Started | Completed | Failed | Suspended | Rejected | MetadataChanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A message about a run, and the worker session that sent it."""
+
+    session_id: UUID
+    run_id: UUID
+    message: RunMessage
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it may be the last that is heard of the run."""
+        return not isinstance(self.message, Started | MetadataChanged)
+
+    @property
+    def waitpoint_ids(self) -> list[UUID]:
+        """The waitpoints that it names, without those that cannot be."""
+        return list(_waitpoint_ids(self.message)) if isinstance(self.message, Suspended) else []
+
+
+def _waitpoint_ids(message: Suspended) -> Iterable[UUID]:
+    for name in dict.fromkeys(message.waitpoints):
+        try:
+            yield parse_public_id("waitpoint", name)
+        except DomainError:
+            continue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What to tell a worker session."""
+
+    session_id: UUID
+    message: Message
+
+
+def stale(report: Report) -> Stale:
+    return Stale(run=report.message.run, generation=report.message.generation)
+
+
+def settled(report: Report, outcome: Literal["final", "requeued", "waiting"]) -> Settled:
+    return Settled(run=report.message.run, generation=report.message.generation, outcome=outcome)
+
+
+def try_again(report: Report, *, attempt: int, delay: timedelta) -> Settled:
+    """Have the worker start the next attempt itself."""
+    return Settled(
+        run=report.message.run,
+        generation=report.message.generation,
+        outcome="retry_here",
+        attempt=attempt,
+        delay_ms=int(delay.total_seconds() * 1000),
+    )
+
+
+def as_failure(report: Report, problem: str) -> Report | None:
+    """What to report instead of something that cannot be settled, so that its run ends."""
+    message = report.message
+    if isinstance(message, Started | MetadataChanged):
+        return None
+    attempt = limits().attempts_per_run  # whichever it is at
+    if isinstance(message, Completed | Failed):
+        attempt = message.attempt
+    text = f"what its worker reported could not be kept: {policy.storable(problem)[:1_000]}"
+    failure = Failed(
+        run=message.run,
+        generation=message.generation,
+        attempt=attempt,
+        outcome="system_failure",
+        error=internal("TASK_EXECUTION_FAILED", text),
+    )
+    return Report(session_id=report.session_id, run_id=report.run_id, message=failure)
