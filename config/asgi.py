@@ -3,11 +3,12 @@
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
+
+from config import handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-http = get_asgi_application()
+http = handler.application()
 
 from apps.coordinator.routes import sockets  # noqa: E402 -- needs the app registry
 

@@ -47,6 +47,10 @@ OBJECT_STORE_URL = env.url(
 )
 
 
+REQUEST_THREADS = env.integer("REQUEST_THREADS", 16, minimum=1)  # each with a connection
+_PLANNING = "-c plan_cache_mode=force_generic_plan -c jit=off"
+
+
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     options: dict[str, Any] = dict(parse_qsl(parts.query))
@@ -58,14 +62,16 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(options.pop("port", None) or parts.port or ""),
+        # each thread keeps its connection, and with it the plans that the server keeps
+        "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **options,
-            "pool": {
-                "min_size": 1,
-                "max_size": env.integer("DATABASE_POOL", 20, minimum=1),
-                "timeout": 10,
-            },
+            # The engine's statements take longer to plan than to run: let the server keep one plan
+            # for each. Measured: a claim with nothing to do takes a third of the time.
+            "server_side_binding": True,
+            "prepare_threshold": 5,
+            "options": f"{_PLANNING} {options.get('options', '')}".strip(),
             "application_name": "holdfast",
             "connect_timeout": 10,
         },

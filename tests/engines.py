@@ -51,7 +51,6 @@ class Engines:
         """What Django's settings read."""
         return {
             "DATABASE_URL": self.postgres.url,
-            "DATABASE_POOL": "8",
             "REDIS_URL": self.redis.url,
             "CLICKHOUSE_URL": self.clickhouse.url,
             "OBJECT_STORE_URL": f"file://{self.folder / 'objects'}",

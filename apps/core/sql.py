@@ -54,7 +54,8 @@ def insert(objects: Sequence[Model]) -> None:
     with connection.cursor() as cursor:
         if len(objects) < _MANY:
             places = ", ".join(["%s"] * len(names))
-            cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", list(rows))  # noqa: S608
+            for row in rows:
+                cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", row)  # noqa: S608
             return
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for row in rows:

@@ -39,14 +39,14 @@ def test_everything_malformed_is_reported_at_once(tmp_path):
         "diffsettings",
         DATABASE_URL="mysql://x",
         REDIS_URL="nonsense",
-        DATABASE_POOL="none",
+        REQUEST_THREADS="none",
         HOLDFAST_LEASE_SECONDS="soon",
         DEBUG="perhaps",
     )
     assert refused.returncode == 1
     named = {line.split("=")[0].split()[1] for line in refused.stderr.splitlines()[1:]}
     assert named == {
-        *("DATABASE_URL", "REDIS_URL", "DATABASE_POOL", "HOLDFAST_LEASE_SECONDS", "DEBUG"),
+        *("DATABASE_URL", "REDIS_URL", "REQUEST_THREADS", "HOLDFAST_LEASE_SECONDS", "DEBUG"),
         "SECRET_KEY",
     }
     assert "Traceback" not in refused.stderr
