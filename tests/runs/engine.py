@@ -165,8 +165,8 @@ def suspended(work: Execute | Resume, *waitpoints: UUID, **changes: Any) -> Susp
     return Suspended(**given | changes)
 
 
-def rejected(work: Execute, reason: str = "no memory") -> Rejected:
-    return Rejected(run=work.run, generation=work.generation, reason=reason)
+def rejected(work: Execute, reason: str = "no memory", **changes: Any) -> Rejected:
+    return Rejected(run=work.run, generation=work.generation, reason=reason, **changes)
 
 
 def get(run: UUID | str) -> Run:

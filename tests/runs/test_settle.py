@@ -273,6 +273,15 @@ def test_what_is_given_back_again_and_again_rests_and_at_last_fails(acme, worker
     assert "no memory" in run.status_reason
 
 
+def test_a_run_that_was_only_taken_ahead_is_returned_without_a_fault(acme, worker):
+    run_id = trigger(acme.scope)
+    for second in range(limits().deliveries_per_attempt + 5):
+        (work,) = worker.claim(now=later(second))
+        worker.say(rejected(work, "taken ahead", is_fault=False), now=later(second))
+    assert get(run_id).status == "QUEUED"
+    assert get(run_id).delivery_count == 0
+
+
 def test_a_start_forgives_earlier_deliveries(acme, worker):
     run_id = trigger(acme.scope)
     for _ in range(3):

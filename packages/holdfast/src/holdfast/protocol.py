@@ -142,12 +142,17 @@ class Failed(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(Message):
-    """The worker cannot start this run now; it goes back to its queue with the reason."""
+    """The worker cannot start this run now; it goes back to its queue with the reason.
+
+    `is_fault` says that something is wrong with the run or the worker, and counts towards the
+    deliveries after which a run is given up; a run that was only taken ahead is returned without.
+    """
 
     type: ClassVar[str] = "rejected"
     run: str
     generation: int
     reason: str
+    is_fault: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -480,7 +480,9 @@ class Worker:
             run = self._backlog.popleft()
             if self._runs.get(run.id) is run and run.result is None:
                 reason = "the worker took it ahead, and then runs became longer"
-                run.result = Rejected(run=run.id, generation=run.generation, reason=reason)
+                run.result = Rejected(
+                    run=run.id, generation=run.generation, reason=reason, is_fault=False
+                )
                 self._report(run, run.result)
 
     def _start(self, run: _Run, pool: Pool) -> None:
