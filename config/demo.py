@@ -142,7 +142,8 @@ def show_report(run: Any, console: Console) -> None:
     licences = list(report["licences"].items())[:6]
     table.add_row("licences", ", ".join(f"{name} ({count})" for name, count in licences))
     for finding in report["findings"]:
-        table.add_row("[red]finding[/red]", f"[red]{finding['error']}[/red]")
+        name = finding["distribution"].partition(" ")[2] or "not as published"
+        table.add_row(f"[red]{name.strip('()')}[/red]", f"[red]{finding['error']}[/red]")
     console.print(table)
 
 

@@ -54,5 +54,7 @@ class Command(BaseCommand):
             console.print(f"  admin    {supervisor.url}/admin/")
             console.print(f"  project  {seeded.project}")
             console.print(f"  key      {seeded.secret_key}")
+            login = f"holdfast login --api-url {supervisor.url} --token {seeded.token}"
+            console.print(f"  sign in  {login}", soft_wrap=True)
             while not supervisor.wait(timeout=1.0):
                 pass
