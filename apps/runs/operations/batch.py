@@ -12,11 +12,13 @@ from django.db import transaction
 
 from apps.core.errors import Conflict, DomainError, Invalid, NotFound
 from apps.core.ids import new_id
+from apps.core.locks import transaction_lock
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.runs import policy
 from apps.runs.limits import limits
 from apps.runs.models import Batch, BatchItem, Run, Waitpoint
+from apps.runs.operations.family import lock_parents
 from apps.runs.operations.finish import complete_batches
 from apps.runs.operations.keys import Hold, hold_keys, use_token
 from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_runs
@@ -82,7 +84,7 @@ def create_batch(  # noqa: PLR0913 -- an announcement has these parts
         )
     if token_digest is not None:
         use_token(scope.environment_id, token_digest, batch_id, now=now)
-    _check_parent(scope, parent_run_id)
+    lock_parents(scope, [parent_run_id] if parent_run_id else [])
     batch = Batch.objects.create(
         id=batch_id,
         environment_id=scope.environment_id,
@@ -117,35 +119,32 @@ def _waitpoint_of(batch_id: UUID, wanted: bool) -> UUID | None:
     return found.values_list("id", flat=True).first() if wanted else None
 
 
-def _check_parent(scope: Scope, parent_run_id: UUID | None) -> None:
-    if parent_run_id is None:
-        return
-    if not Run.objects.within(scope.environment_id).filter(pk=parent_run_id).exists():
-        raise NotFound("parent run not found")
-
-
 @retried
 def add_batch_items(
     scope: Scope, *, batch_id: UUID, items: Sequence[BatchItemRequest], now: datetime
 ) -> BatchProgress:
     """Trigger those items that are new to the batch; it is sealed when all indexes are known.
 
-    An item that cannot be triggered is kept with its error, and the others go on.
+    An item that cannot be triggered is kept with its error, and the others go on. Of two items with
+    one index the first counts.
     """
-    batch = (
-        Batch.objects.select_for_update(no_key=True)
-        .filter(pk=batch_id, environment_id=scope.environment_id)
-        .first()
-    )
+    # One caller at a time. The batch's own lock comes later, after those of the runs.
+    transaction_lock(f"batch:{batch_id}")
+    batch = Batch.objects.filter(pk=batch_id, environment_id=scope.environment_id).first()
     if batch is None:
         raise NotFound
     if beyond := [item.index for item in items if not 0 <= item.index < batch.run_count]:
         raise Invalid(f"item {beyond[0]} is outside of this batch of {batch.run_count}")
     known = set(batch.items.values_list("index", flat=True))
-    fresh = {item.index: item.request for item in items if item.index not in known}
+    fresh: dict[int, TriggerRequest] = {}
+    for item in items:
+        if item.index not in known:
+            fresh.setdefault(item.index, item.request)
     if fresh and batch.sealed_at:
         raise Conflict("this batch is sealed")
-    _add(scope, batch, fresh, now=now)
+    rows = _trigger(scope, batch, fresh, now=now)
+    batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+    BatchItem.objects.bulk_create(rows)
     _seal(batch, len(known) + len(fresh), now=now)
     return BatchProgress(
         accepted=len(fresh),
@@ -156,7 +155,9 @@ def add_batch_items(
     )
 
 
-def _add(scope: Scope, batch: Batch, fresh: dict[int, TriggerRequest], *, now: datetime) -> None:
+def _trigger(
+    scope: Scope, batch: Batch, fresh: dict[int, TriggerRequest], *, now: datetime
+) -> list[BatchItem]:
     requests = {
         index: replace(
             request,
@@ -170,14 +171,11 @@ def _add(scope: Scope, batch: Batch, fresh: dict[int, TriggerRequest], *, now: d
     outcomes = _trigger_each(scope, requests, now=now)
     cached = [o.run_id for o in outcomes.values() if isinstance(o, Triggered) and o.is_cached]
     # under their locks, so that none ends unseen between this look and the end of the transaction
-    ended = {
-        run.pk
-        for run in Run.objects.select_for_update(no_key=True).filter(pk__in=cached).order_by("pk")
-        if run.is_final
-    }
-    BatchItem.objects.bulk_create(
+    locked = Run.objects.select_for_update(no_key=True).defer("payload", "output").order_by("pk")
+    ended = {run.pk for run in locked.filter(pk__in=cached) if run.is_final}
+    return [
         _item(batch, index, requests[index], outcome, ended) for index, outcome in outcomes.items()
-    )
+    ]
 
 
 def _item(
@@ -199,23 +197,25 @@ def _item(
 def _trigger_each(
     scope: Scope, requests: dict[int, TriggerRequest], *, now: datetime
 ) -> dict[int, Triggered | dict[str, Any]]:
-    """All at once; one by one only when one of them is refused."""
+    """All at once; by halves when one of them is refused, until it is found."""
+    if not requests:
+        return {}
     try:
         with transaction.atomic():
             together = trigger_runs(scope, requests=list(requests.values()), now=now)
         return dict(zip(requests, together, strict=True))
-    except DomainError:
-        return {i: _trigger_one(scope, request, now=now) for i, request in requests.items()}
-
-
-def _trigger_one(
-    scope: Scope, request: TriggerRequest, *, now: datetime
-) -> Triggered | dict[str, Any]:
-    try:
-        with transaction.atomic():
-            return trigger_runs(scope, requests=[request], now=now)[0]
     except DomainError as error:
-        return {"code": error.code, "message": error.message, "detail": error.detail}
+        if len(requests) == 1:
+            told = {"code": error.code, "message": error.message, "detail": error.detail}
+            return dict.fromkeys(requests, policy.storable(told))
+    pairs = list(requests.items())
+    middle = len(pairs) // 2
+    halves = (dict(pairs[:middle]), dict(pairs[middle:]))
+    return {
+        index: outcome
+        for half in halves
+        for index, outcome in _trigger_each(scope, half, now=now).items()
+    }
 
 
 def _seal(batch: Batch, known: int, *, now: datetime) -> None:
