@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,6 +13,7 @@ from apps.core import sql
 from apps.core.errors import NotFound
 from apps.core.ids import floor
 from apps.core.paging import CursorPage, Page, newest_first
+from apps.deployments.models import Promotion, WorkerSession
 from apps.environments.models import Environment
 from apps.environments.scope import Scope
 from apps.runs.models import (
@@ -157,45 +158,95 @@ def queue_loads(scope: Scope, names: Collection[str]) -> dict[str, QueueLoad]:
 def explain(scope: Scope, run_id: UUID) -> str:
     """What a run is doing and, when it is not executing, why; one sentence for people."""
     run = get_run(scope, run_id)
-    status = RunStatus(run.status)
     if run.is_final:
-        return f"It has ended: {run.status_reason or status.value.lower()}."
-    if status == RunStatus.PENDING_VERSION:
-        return f"No promoted version has a task {run.task!r} yet; it is queued when one comes."
-    if status == RunStatus.DELAYED:
-        what = "tried again" if run.attempt_count else "queued"
-        return f"It will be {what} at {run.delayed_until:%Y-%m-%d %H:%M:%S} UTC."
-    if status == RunStatus.WAITING:
-        count = Wait.objects.filter(run_id=run.pk).count()
-        return f"It waits for {count} waitpoint{'s' if count != 1 else ''} and holds no slot."
-    if status == RunStatus.QUEUED:
-        return _why_queued(run)
-    if status == RunStatus.DEQUEUED:
-        return "A worker has been given it and is about to start it."
-    return "It is being canceled." if run.cancel_requested_at else "It is executing."
+        return f"It has ended: {run.status_reason or run.status.lower()}."
+    if run.cancel_requested_at:
+        return "It is being canceled: its worker has been told to stop it."
+    return _EXPLANATIONS[RunStatus(run.status)](run)
+
+
+def _why_unknown(run: Run) -> str:
+    return f"No promoted version has a task {run.task!r} yet; it is queued when one comes."
+
+
+def _why_delayed(run: Run) -> str:
+    moment = f"{run.delayed_until:%Y-%m-%d %H:%M:%S} UTC"
+    if run.delivery_count:
+        return (
+            f"Workers gave it back, saying {run.status_reason!r}; it is queued again at {moment}."
+        )
+    return f"It will be {'tried again' if run.attempt_count else 'queued'} at {moment}."
+
+
+def _why_waiting(run: Run) -> str:
+    count = Wait.objects.filter(run_id=run.pk, waitpoint__completed_at=None).count()
+    return f"It waits for {count} waitpoint{'s' if count != 1 else ''} and holds no slot."
+
+
+def _how_executing(run: Run) -> str:
+    if Lease.objects.filter(pk=run.pk, is_started=False).exists():
+        return "Its worker is about to try it again."
+    return "It is executing."
 
 
 def _why_queued(run: Run) -> str:
+    ready = ReadyRun.objects.select_related("lane").filter(pk=run.pk).first()
+    if ready is None:
+        return "It is about to be queued."
+    if reason := _limit_reached(run, ready.lane):
+        return reason
+    if ready.session_id:
+        return "What it waited for has happened; it goes on when its worker has a free place."
+    ahead = ReadyRun.objects.filter(
+        lane=ready.lane, session_id=None, order_at__lt=ready.order_at
+    )[:1000].count()  # fmt: skip
+    if ahead:
+        are = "runs of its queue are" if ahead > 1 else "run of its queue is"
+        return f"{ahead} {are} ahead of it."
+    return _why_no_worker(run, ready)
+
+
+def _limit_reached(run: Run, lane: Lane) -> str | None:
     environment = Environment.objects.get(pk=run.environment_id)
     if environment.paused_at:
         return "Its environment is paused."
-    lane = Lane.objects.filter(
-        environment_id=run.environment_id, queue=run.queue, key=run.concurrency_key or ""
-    ).first()
-    if lane and lane.is_paused:
+    if lane.is_paused:
         return f"Its queue {run.queue!r} is paused."
-    if lane and lane.cap is not None and lane.used >= lane.cap:
+    if lane.cap is not None and lane.used >= lane.cap:
         key = f" for key {run.concurrency_key!r}" if run.concurrency_key else ""
         return f"Its queue {run.queue!r} is at its concurrency limit of {lane.cap}{key}."
     slots = EnvironmentSlots.objects.filter(pk=run.environment_id).first()
     most = int(environment.concurrency_limit * environment.burst_factor)
     if slots and slots.used >= most:
         return f"Its environment is at its concurrency limit of {most}."
-    ahead = ReadyRun.objects.filter(lane=lane, order_at__lt=run.queued_at)[:1000].count()
-    if ahead:
-        return f"{ahead} runs of its queue are ahead of it."
-    version = f" of version {run.version_number}" if run.version_number else ""
-    return f"No connected worker{version} has a free place for it."
+    return None
+
+
+def _why_no_worker(run: Run, ready: ReadyRun) -> str:
+    current = Promotion.objects.filter(environment_id=run.environment_id)
+    versions = (
+        [ready.version_id]
+        if ready.version_id
+        else list(current.values_list("version_id", flat=True))
+    )
+    connected = WorkerSession.objects.filter(
+        environment_id=run.environment_id, version_id__in=versions, disconnected_at=None,
+        machine__in=["", run.machine],
+    )  # fmt: skip
+    version = f" of version {run.version_number}" if ready.version_id else ""
+    if connected.exists():
+        return f"No connected worker{version} has a free place for it."
+    return f"No worker{version} for machine {run.machine} is connected."
+
+
+_EXPLANATIONS: dict[RunStatus, Callable[[Run], str]] = {
+    RunStatus.PENDING_VERSION: _why_unknown,
+    RunStatus.DELAYED: _why_delayed,
+    RunStatus.QUEUED: _why_queued,
+    RunStatus.DEQUEUED: lambda _: "A worker has been given it and is about to start it.",
+    RunStatus.EXECUTING: _how_executing,
+    RunStatus.WAITING: _why_waiting,
+}
 
 
 # -- The engine as a whole ---------------------------------------------------------------------
