@@ -18,19 +18,29 @@ UNION ALL
 SELECT 'a ready run is not queued', count(*)
 FROM runs_readyrun y LEFT JOIN runs_run r ON r.id = y.run_id WHERE r.status IS DISTINCT FROM 'QUEUED'
 UNION ALL
-SELECT 'a ready run is in a closed lane for longer than the poll interval', count(*)
+SELECT 'a ready run is in a closed lane', count(*)
 FROM runs_readyrun y JOIN runs_lane n ON n.id = y.lane_id
-WHERE NOT n.is_open AND n.served_at < now() - interval '10 seconds'
+WHERE NOT n.is_open AND y.session_id IS NULL
 UNION ALL
 SELECT 'a lane counts other slots than its leases hold', count(*)
 FROM runs_lane n
-WHERE n.used <> (SELECT count(*) FROM runs_lease l WHERE l.lane_id = n.id AND l.holds_slot)
+LEFT JOIN (SELECT lane_id, count(*) AS held FROM runs_lease WHERE holds_slot GROUP BY 1) AS l
+    ON l.lane_id = n.id
+WHERE n.used <> coalesce(l.held, 0)
 UNION ALL
 SELECT 'an environment counts other slots than its leases hold', count(*)
 FROM runs_environmentslots s
-WHERE s.used <> (
-    SELECT count(*) FROM runs_lease l WHERE l.environment_id = s.environment_id AND l.holds_slot
-)
+LEFT JOIN (SELECT environment_id, count(*) AS held FROM runs_lease WHERE holds_slot GROUP BY 1) AS l
+    ON l.environment_id = s.environment_id
+WHERE s.used <> coalesce(l.held, 0)
+UNION ALL
+SELECT 'a waiting run holds a slot', count(*)
+FROM runs_lease l JOIN runs_run r ON r.id = l.run_id
+WHERE r.status = 'WAITING' AND l.holds_slot
+UNION ALL
+SELECT 'an executing run holds no slot', count(*)
+FROM runs_lease l JOIN runs_run r ON r.id = l.run_id
+WHERE r.status IN ('DEQUEUED', 'EXECUTING') AND NOT l.holds_slot
 UNION ALL
 SELECT 'a waiting run lacks a wake-up source', count(*)
 FROM runs_lease l JOIN runs_run r ON r.id = l.run_id
