@@ -48,7 +48,8 @@ OBJECT_STORE_URL = env.url(
 
 
 REQUEST_THREADS = env.integer("REQUEST_THREADS", 16, minimum=1)  # each with a connection
-_PLANNING = "-c plan_cache_mode=force_generic_plan -c jit=off"
+# A plan may be made while a table is still empty, where reading all of it looks cheapest.
+_PLANNING = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 
 
 def _database(url: str) -> dict[str, Any]:

@@ -1,10 +1,16 @@
-"""The bell: Redis pub/sub that says "look now". Losing a ring costs one poll interval, no more."""
+"""The bell: Redis pub/sub that says "look now". Losing a ring costs one poll interval, no more.
+
+Who listens in the ringing process itself hears it at once, with or without Redis.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import secrets
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -12,22 +18,39 @@ import redis
 from django.conf import settings
 
 CHANNEL = "holdfast:bell"
+HERE = secrets.token_hex(8)  # which process rang
 _QUIET_SECONDS = 2.0
+
+Ring = dict[str, Any]
 
 log = logging.getLogger(__name__)
 _silent_until = 0.0
+_near: list[Callable[[Ring], None]] = []
 
 
 def ring(kind: str, **detail: Any) -> None:
     """Tell every listening process; while Redis is away, say so once and skip for 2 seconds."""
     global _silent_until
+    rung = {"kind": kind, "from": HERE, **detail}
+    for hear in _near:
+        hear(rung)
     if time.monotonic() < _silent_until:
         return
     try:
-        _client().publish(CHANNEL, json.dumps({"kind": kind, **detail}))
+        _client().publish(CHANNEL, json.dumps(rung))
     except redis.RedisError as error:
         _silent_until = time.monotonic() + _QUIET_SECONDS
         log.warning("the bell is silent: Redis is not reachable", extra={"error": str(error)})
+
+
+@contextmanager
+def heard_near(hear: Callable[[Ring], None]) -> Iterator[None]:
+    """Have `hear` called for rings of this process, on the thread that rings."""
+    _near.append(hear)
+    try:
+        yield
+    finally:
+        _near.remove(hear)
 
 
 @cache

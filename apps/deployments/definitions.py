@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from apps.core import sql
 from apps.core.errors import Invalid
-from apps.deployments.models import Promotion, Task, Version
+from apps.deployments.models import Task, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +46,8 @@ class VersionRef:
 
 def current_version(environment_id: UUID) -> VersionRef | None:
     """The version that new runs of this environment get."""
-    row = (
-        Promotion.objects.filter(environment_id=environment_id)
-        .values_list("version_id", "version__number")
-        .first()
-    )
-    return row and VersionRef(id=row[0], number=row[1])
+    rows = sql.rows(sql.load("deployments", "current_version"), {"environment": environment_id})
+    return VersionRef(id=rows[0]["id"], number=rows[0]["number"]) if rows else None
 
 
 def version_by_number(environment_id: UUID, number: str) -> VersionRef:

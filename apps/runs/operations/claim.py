@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -107,41 +108,40 @@ def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
             "delivery": timedelta(seconds=bounds.delivery_seconds),
         },
     )
-    places = _places({row["environment_id"] for row in rows})
+    minute = int(now.timestamp() // 60)
     return [
-        Answer(session_id=row["session_id"], message=_workload(row, places[row["environment_id"]]))
+        Answer(
+            session_id=row["session_id"],
+            message=_workload(row, _place(row["environment_id"], minute)),
+        )
         for row in rows
     ]
 
 
-def _places(environment_ids: set[UUID]) -> dict[UUID, dict[str, Any]]:
-    """What ctx says about environment, project and organization."""
-    if not environment_ids:
-        return {}
-    found = Environment.objects.filter(pk__in=environment_ids).select_related(
-        "project", "organization"
+@lru_cache(maxsize=1_000)
+def _place(environment_id: UUID, minute: int) -> dict[str, Any]:
+    """What ctx says about environment, project and organization; names are a minute old at most."""
+    environment = Environment.objects.select_related("project", "organization").get(
+        pk=environment_id
     )
     return {
-        environment.pk: {
-            "environment": {
-                "id": public_id("env", environment.pk),
-                "slug": environment.slug,
-                "type": environment.type.upper(),
-                "branch": environment.branch,
-            },
-            "project": {
-                "id": public_id("project", environment.project.pk),
-                "ref": environment.project.ref,
-                "slug": environment.project.slug,
-                "name": environment.project.name,
-            },
-            "organization": {
-                "id": public_id("org", environment.organization.pk),
-                "slug": environment.organization.slug,
-                "name": environment.organization.name,
-            },
-        }
-        for environment in found
+        "environment": {
+            "id": public_id("env", environment.pk),
+            "slug": environment.slug,
+            "type": environment.type.upper(),
+            "branch": environment.branch,
+        },
+        "project": {
+            "id": public_id("project", environment.project.pk),
+            "ref": environment.project.ref,
+            "slug": environment.project.slug,
+            "name": environment.project.name,
+        },
+        "organization": {
+            "id": public_id("org", environment.organization.pk),
+            "slug": environment.organization.slug,
+            "name": environment.organization.name,
+        },
     }
 
 
