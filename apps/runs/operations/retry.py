@@ -96,7 +96,8 @@ def put_back(runs: Sequence[Run], reasons: Mapping[UUID, str], *, now: datetime)
     for run in runs:
         _rest(run, policy.delivery_pause(run.delivery_count), now=now)
         run.status_reason, run.updated_at = reasons[run.pk][:_REASON_LENGTH], now
-    Run.objects.bulk_update(runs, ["status", "status_reason", "updated_at", "delayed_until"])
+    fields = ["status", "status_reason", "updated_at", "delayed_until", "delivery_count"]
+    Run.objects.bulk_update(runs, fields)
     RunEvent.objects.bulk_create(
         RunEvent(
             run_id=run.pk, environment_id=run.environment_id, kind="returned", status=run.status,

@@ -124,6 +124,7 @@ class _Batch:
         self._started: dict[UUID, int] = {}
         self._endings: list[Ending] = []
         self._returned: dict[UUID, str] = {}
+        self._blameless: set[UUID] = set()  # of those, what was only taken ahead
         self._retried: set[UUID] = set()
 
     def apply(self, report: Report) -> None:
@@ -272,15 +273,20 @@ class _Batch:
             self._let_go(report, "requeued")
         else:
             self._returned[report.run_id] = reason
+            if not message.is_fault:
+                self._blameless.add(report.run_id)
             self._let_go(report, "requeued")
 
     def _put_back(self) -> None:
         runs = _runs(self._returned)
+        for run in runs:
+            run.delivery_count -= run.pk in self._blameless
         given_up = {run.pk: delivery_failure(run, self._returned[run.pk]) for run in runs}
         self._endings += [ending for ending in given_up.values() if ending]
         kept = [run for run in runs if not given_up[run.pk]]
         put_back(kept, self._returned, now=self._now)
         self._returned = {}
+        self._blameless = set()
 
     # -- Metadata, and answers -----------------------------------------------------------------
 
