@@ -9,14 +9,21 @@ from apps.environments.reactions import forget_credentials
 from apps.orgs.facts import InviteCreated, MemberRemoved
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
-from apps.runs.facts import CancelRequested, RunsReady
+from apps.runs.facts import CancelRequested, RunFinished, RunsReady
 from apps.runs.jobs import kick, warm_up
-from apps.runs.reactions import adopt_queues, release_waiting, ring_for_cancel, ring_for_ready
+from apps.runs.reactions import (
+    adopt_queues,
+    count_finished,
+    release_waiting,
+    ring_for_cancel,
+    ring_for_ready,
+)
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
     CancelRequested: (ring_for_cancel,),
     QueuesChanged: (adopt_queues,),
+    RunFinished: (count_finished,),
     RunsReady: (ring_for_ready, kick),
     VersionPromoted: (release_waiting, warm_up),
     InviteCreated: (mail_invite,),

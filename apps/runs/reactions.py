@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from apps.core import bell
+from apps.core import bell, metrics
 from apps.deployments.facts import QueuesChanged, VersionPromoted
-from apps.runs.facts import CancelRequested, RunsReady
+from apps.runs.facts import CancelRequested, RunFinished, RunsReady
 from apps.runs.operations.versions import apply_queues, release_pending
 
 
@@ -14,6 +14,10 @@ def ring_for_ready(fact: RunsReady) -> None:
 
 def ring_for_cancel(fact: CancelRequested) -> None:
     bell.ring("cancel", session=str(fact.session_id), run=str(fact.run_id))
+
+
+def count_finished(fact: RunFinished) -> None:
+    metrics.runs_finished.labels(fact.status).inc()
 
 
 def release_waiting(fact: VersionPromoted) -> None:

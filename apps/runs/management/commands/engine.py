@@ -9,8 +9,9 @@ import threading
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
+from prometheus_client import start_http_server
 
 from apps.core import clock, metrics
 from apps.runs.limits import limits
@@ -25,11 +26,24 @@ log = logging.getLogger(__name__)
 class Command(BaseCommand):
     help = "Run the engine's duties until SIGTERM: promote due work, expire, rescue leases, prune."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--metrics-port", type=int, metavar="PORT", help="show metrics there")
+        parser.add_argument("--metrics-host", default="127.0.0.1", metavar="ADDRESS")
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["metrics_port"] is not None:
+            _show_metrics(options["metrics_host"], options["metrics_port"])
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         Engine().run(stop)
+
+
+def _show_metrics(host: str, port: int) -> None:
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise CommandError(f"No metrics can be shown on {host}:{port}: {error}") from error
 
 
 class Engine:
@@ -69,7 +83,7 @@ class Engine:
         name = duty.__name__
         try:
             with metrics.duty_seconds.labels(name).time():
-                while duty(clock.now()) >= duties.BITE:
+                while self._bite(duty) >= duties.BITE:
                     pass
         except Exception:
             log.exception("a duty failed", extra={"duty": name})
@@ -79,3 +93,9 @@ class Engine:
         else:
             if self._seen_since is None:
                 self._seen_since = time.monotonic()
+
+    def _bite(self, duty: duties.Duty) -> int:
+        moved = duty(clock.now())
+        if duty is duties.rescue:
+            metrics.leases_rescued.inc(moved)
+        return moved
