@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import click
 from rich.text import Text
 
-from holdfast.cli.exits import Exit
+from holdfast.api_errors import NotFoundError
+from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Column, age, duration, tone
-from holdfast.cli.session import Session, pass_session
+from holdfast.cli.session import ENVIRONMENTS, Session, pass_session
 from holdfast.cli.tree import Group
 from holdfast.client import SyncHoldfastClient
 from holdfast.client.results import RunLog, RunSummary
@@ -70,6 +73,21 @@ RUN_FIELDS: list[Column] = [
 ]
 
 
+@contextmanager
+def looking_for(session: Session, run_id: str) -> Iterator[None]:
+    """Say where a run was looked for in vain: it may well be in another environment."""
+    try:
+        yield
+    except NotFoundError:
+        target = session.target()
+        others = ", ".join(name for name in ENVIRONMENTS if name != target.environment)
+        raise CliError(
+            f"There is no run {run_id} in {target.environment} at {target.api_url}: "
+            f"name another environment with --env ({others}).",
+            Exit.NOT_FOUND,
+        ) from None
+
+
 @click.group(cls=Group)
 def runs() -> None:
     """Look at runs: list, show, cancel, replay, logs."""
@@ -115,7 +133,9 @@ def list_(session: Session, /, limit: int, **filters: Any) -> None:
 @pass_session
 def show(session: Session, run_id: str) -> None:
     """Show everything about RUN."""
-    session.output.show(session.client().runs.retrieve(run_id), RUN_FIELDS)
+    with looking_for(session, run_id):
+        run = session.client().runs.retrieve(run_id)
+    session.output.show(run, RUN_FIELDS)
 
 
 @runs.command()
@@ -125,7 +145,8 @@ def cancel(session: Session, run_ids: tuple[str, ...]) -> None:
     """Stop RUN; one that has ended stays as it is."""
     client = session.client()
     for run_id in run_ids:
-        client.runs.cancel(run_id)
+        with looking_for(session, run_id):
+            client.runs.cancel(run_id)
     session.output.show([{"id": run_id} for run_id in run_ids], [("CANCELED", lambda r: r["id"])])
 
 
@@ -135,7 +156,10 @@ def cancel(session: Session, run_ids: tuple[str, ...]) -> None:
 def replay(session: Session, run_ids: tuple[str, ...]) -> None:
     """Start RUN again, as a new run with the same payload."""
     client = session.client()
-    again = [{"id": client.runs.replay(run_id).id, "replayOf": run_id} for run_id in run_ids]
+    again = []
+    for run_id in run_ids:
+        with looking_for(session, run_id):
+            again.append({"id": client.runs.replay(run_id).id, "replayOf": run_id})
     session.output.show(again, [("RUN", lambda r: r["id"]), ("REPLAY OF", lambda r: r["replayOf"])])
 
 
@@ -146,7 +170,8 @@ def replay(session: Session, run_ids: tuple[str, ...]) -> None:
 def logs(session: Session, run_id: str, follow: bool) -> Exit:
     """Print what RUN logged; with --json one object per line."""
     client = session.client()
-    cursor = _print_logs(session, client, run_id, None)
+    with looking_for(session, run_id):
+        cursor = _print_logs(session, client, run_id, None)
     ended_at: float | None = None
     while follow:
         if client.runs.retrieve(run_id).is_final:
