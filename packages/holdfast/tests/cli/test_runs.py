@@ -83,6 +83,18 @@ def test_waiting_too_long_is_exit_code_1(cli: Cli, stub: Stub):
     assert "QUEUED" in done.err
 
 
+def test_waiting_says_once_why_a_run_does_not_start(cli: Cli, stub: Stub):
+    reason = "no version has the task 'hello' yet"
+    stub.add_run("run_9", "PENDING_VERSION", reason=reason)
+    stub.script(Answer(body={"id": "run_9"}))
+    done = cli("trigger", "hello", "--wait", "--timeout", "2.2")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        f"run_9 is PENDING_VERSION: {reason}",
+        "error: Run run_9 is PENDING_VERSION after 2.2 seconds.",
+    ]
+
+
 def test_the_list_is_a_table_that_is_never_cut(cli: Cli, stub: Stub):
     stub.add_run("run_" + "x" * 200, tags=["a", "b"])
     done = cli("runs", "list")
@@ -119,15 +131,27 @@ def test_show_prints_everything(cli: Cli, stub: Stub):
     assert cli("runs", "show", "run_x", "--json").json["output"] == {"a": 1}
 
 
-def test_an_unknown_run_is_exit_code_4(cli: Cli):
-    done = cli("runs", "show", "run_x")
-    assert (done.code, done.out, done.err) == (4, "", "error: No run run_x\n")
+@pytest.mark.parametrize("command", ["show", "cancel", "replay", "logs"])
+def test_an_unknown_run_is_exit_code_4_and_says_where_it_was_looked_for(
+    cli: Cli, stub: Stub, command: str
+):
+    stub.script(
+        Answer(status=404, body={"error": "Not found"}, headers={"x-should-retry": "false"})
+    )
+    done = cli("runs", command, "run_x")
+    assert (done.code, done.out) == (4, "")
+    assert done.err == (
+        f"error: There is no run run_x in dev at {stub.url}: "
+        "name another environment with --env (staging, prod, preview).\n"
+    )
 
 
 def test_errors_are_json_when_asked(cli: Cli):
     done = cli("runs", "show", "run_x", "--json")
     assert done.out == ""
-    assert json.loads(done.err) == {"error": "No run run_x", "exitCode": 4}
+    error = json.loads(done.err)
+    assert error["exitCode"] == 4
+    assert error["error"].startswith("There is no run run_x in dev")
 
 
 def test_runs_are_canceled_and_replayed(cli: Cli, stub: Stub):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +15,11 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.runs import RUN_FIELDS
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Command
-from holdfast.client import TriggerOptions
+from holdfast.client import SyncHoldfastClient, TriggerOptions
 from holdfast.client.results import Run
+
+# Within this a run that can start has started; then a person wants to know why it has not.
+_PATIENCE_SECONDS = 1.0
 
 
 def _json(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -92,9 +97,30 @@ def trigger(
         )
         return Exit.OK
     with session.output.busy(f"Waiting for {handle.id}…"):
-        run = client.runs.wait(handle.id, timeout=timeout)
+        run = _ended(session, client, handle.id, timeout=timeout)
     session.output.show(run, RUN_FIELDS)
     return verdict(run)
+
+
+def _ended(
+    session: Session, client: SyncHoldfastClient, run_id: str, *, timeout: float | None
+) -> Run:
+    """The run once it has ended; meanwhile the reasons why it does not run, each once."""
+    deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+    told: str | None = None
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return client.runs.wait(run_id, timeout=min(left, _PATIENCE_SECONDS))
+        except TimeoutError:
+            run = client.runs.retrieve(run_id)
+            if run.reason and run.reason != told:
+                told = run.reason
+                session.output.note(f"{run_id} is {run.status}: {told}")
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    f"Run {run_id} is {run.status} after {timeout:g} seconds."
+                ) from None
 
 
 def verdict(run: Run) -> Exit:
