@@ -227,6 +227,8 @@ async def test_a_signal_ends_it_cleanly(
     await terminal.line("is ready")
     terminal.process.send_signal(number)
     assert await terminal.ended() == 0
+    assert await terminal.line("a second Ctrl-C stops it")
+    assert terminal.lines[-1] == "Stopped."
     assert not [line for line in terminal.lines if "Traceback" in line]
 
 
@@ -241,6 +243,7 @@ async def test_a_second_signal_stops_what_runs(
     terminal.process.send_signal(signal.SIGINT)
     await terminal.line("draining")
     terminal.process.send_signal(signal.SIGINT)
+    assert await terminal.line("Stopping what runs.")
     assert await terminal.ended() == 0
     assert run
 

@@ -101,6 +101,8 @@ class Development:
             await asyncio.gather(watching, return_exceptions=True)
             await self._stop_workers()
         await self._indexer.close()
+        if self._signals:
+            self._output.note("Stopped.")
         if self._failure is not None:
             raise self._failure
 
@@ -198,7 +200,10 @@ class Development:
     def _on_signal(self) -> None:
         self._signals += 1
         self._end.set()
-        if self._signals > 1:
+        if self._signals == 1:
+            self._output.note("Stopping: what runs is finished first, a second Ctrl-C stops it.")
+        else:
+            self._output.note("Stopping what runs.")
             for worker in list(self._workers):
                 worker.stop()
 
