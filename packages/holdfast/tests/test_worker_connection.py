@@ -146,8 +146,11 @@ async def test_a_project_that_cannot_be_imported_shows_its_traceback(coordinator
     options = WorkerOptions(
         root=tmp_path, api_url=coordinator.url, secret_key="tr_dev_x", version="1"
     )
-    with pytest.raises(ProjectFailed, match="no_such_module"):
+    with pytest.raises(ProjectFailed, match="no_such_module") as failed:
         await Worker(options).run()
+    first, *files = [line for line in str(failed.value).splitlines() if "File " in line]
+    assert first.endswith('tasks/broken.py", line 1, in <module>')
+    assert files == []
 
 
 async def test_variables_of_the_environment_reach_the_import(coordinator, tmp_path):

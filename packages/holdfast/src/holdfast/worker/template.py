@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from holdfast.index import describe
 from holdfast.manifest import build_manifest
 from holdfast.project import Project, import_tasks, load
 from holdfast.retry import Retry
@@ -41,8 +42,10 @@ def main(descriptor: int, root: str) -> None:
     linux.adopt_orphans()
     try:
         tasks = _import(Path(root))
-    except BaseException:  # the customer's code may raise anything, SystemExit included
-        control.sendall(pack({"op": "failed", "traceback": traceback.format_exc()}))
+    except BaseException as error:  # the customer's code may raise anything, SystemExit included
+        found = describe(error)
+        text = found["traceback"] or found["message"]
+        control.sendall(pack({"op": "failed", "traceback": text}))
         return
     Template(control).run(tasks)
 
