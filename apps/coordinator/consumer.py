@@ -38,7 +38,6 @@ from holdfast.protocol import (
     encode,
 )
 
-_HELLO_SECONDS = 10.0
 _MOST_CAPACITY = 10_000
 _SERVER = "holdfast/1"
 
@@ -47,6 +46,9 @@ log = logging.getLogger(__name__)
 
 class WorkerSocket(AsyncWebsocketConsumer):
     """One connection of one worker."""
+
+    # The dispatcher tells a worker, not Redis: its loss would end every connection.
+    channel_layer_alias = ""
 
     scope_of_key: Scope
     seat: Seat | None = None
@@ -67,7 +69,9 @@ class WorkerSocket(AsyncWebsocketConsumer):
         await self.accept(subprotocol=chosen if chosen in offered else None)
         self._outbox: asyncio.Queue[list[Message]] = asyncio.Queue()
         self._writer = asyncio.create_task(self._write())
-        self._patience = asyncio.get_running_loop().call_later(_HELLO_SECONDS, self._impatient)
+        self._patience = asyncio.get_running_loop().call_later(
+            limits().hello_seconds, self._impatient
+        )
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
@@ -154,7 +158,7 @@ class WorkerSocket(AsyncWebsocketConsumer):
     def _impatient(self) -> None:
         if self.seat is None:
             asyncio.get_running_loop().create_task(
-                self._refuse("invalid", f"no hello within {_HELLO_SECONDS:g} seconds")
+                self._refuse("invalid", f"no hello within {limits().hello_seconds:g} seconds")
             )
 
     # -- Both ways -----------------------------------------------------------------------------

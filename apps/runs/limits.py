@@ -29,6 +29,7 @@ class Limits:
     default_attempts: int = 3
     batch_items: int = 10_000
     development_ttl_seconds: int = 600
+    hello_seconds: float = 10.0
     delivery_seconds: int = 10
     lease_seconds: int = 60
     beat_seconds: int = 15
