@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -30,11 +31,9 @@ class LiveServer:
         return self.url + path
 
 
-@pytest.fixture(scope="session")
-def live_process(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
-    """One daphne for the whole session of this worker."""
-    with django_db_blocker.unblock():
-        database = test_database_url()
+@contextmanager
+def web_process(database: str, **environment: str) -> Iterator[LiveServer]:
+    """One daphne for the length of the block, with more environment variables than the tests'."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         # The socket listens already: clients may connect before the process accepts.
         port = listener.getsockname()[1]
@@ -52,6 +51,7 @@ def live_process(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
                     "DJANGO_SETTINGS_MODULE": "tests.settings",
                     "DATABASE_URL": database,
                     "SERVER_URL": f"http://127.0.0.1:{port}",
+                    **environment,
                 },
                 pass_fds=[listener.fileno()],
                 stdout=output,
@@ -67,6 +67,15 @@ def live_process(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
             process.kill()
             process.wait()
         log.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def live_process(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
+    """One daphne for the whole session of this worker."""
+    with django_db_blocker.unblock():
+        database = test_database_url()
+    with web_process(database) as server:
+        yield server
 
 
 @pytest.fixture
