@@ -22,7 +22,11 @@ class Outage(Exception):
 
 
 class DatabaseThread:
-    """Runs operations one after the other on its own thread; a broken connection is renewed."""
+    """Runs operations one after the other on its own thread.
+
+    A connection that has broken unnoticed, as by a restart of PostgreSQL, is renewed and the
+    operation done again: whatever runs here may be repeated.
+    """
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -36,6 +40,13 @@ class DatabaseThread:
 
 
 def _fresh(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return _once(operation, *args, **kwargs)
+    except Outage:
+        return _once(operation, *args, **kwargs)
+
+
+def _once(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return operation(*args, **kwargs)
     except (OperationalError, InterfaceError) as error:

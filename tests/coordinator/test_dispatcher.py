@@ -108,6 +108,12 @@ def test_reports_survive_that_postgresql_goes_away(worker, acme, errors_are_expe
     worker.expect(Settled)
 
 
+def test_a_worker_may_connect_right_after_postgresql_was_restarted(worker, connect, acme):
+    break_connections()
+    raw = connect()
+    raw.hello(capacity=0)
+
+
 def test_without_redis_work_is_found_by_looking(connect, acme, deaf_process, errors_are_expected):
     raw = connect(to=deaf_process)
     raw.hello()
