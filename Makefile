@@ -62,10 +62,10 @@ check: $(STAMP) ## Format, lint, types, layers, migrations, templates
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>&1 | head -n 40; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@DEBUG=1 $(BIN)/mypy apps config packages/holdfast/src bench tests
-	@DEBUG=1 $(BIN)/lint-imports --no-cache | tail -n 12
+	@set -o pipefail; DEBUG=1 $(BIN)/lint-imports --no-cache | tail -n 12
 	@DEBUG=1 $(BIN)/python -W ignore manage.py makemigrations --check --dry-run --skip-checks 2>/dev/null \
 	  || { echo "models have changed: make a migration"; exit 1; }
-	@find templates -name '*.html' | grep -q . && $(BIN)/djlint --check --lint --quiet templates || true
+	@if find templates -name '*.html' | grep -q .; then $(BIN)/djlint --check --lint --quiet templates; fi
 
 .PHONY: fix
 fix: $(STAMP) ## Format, and mend what the linter can
