@@ -26,6 +26,7 @@ from tests.scenario.conftest import eventually
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("kills")]
 
 _WITHIN = 300.0
+_BESIDES = ("platform", "pool", "beat", "clickhouse")  # no step of the job itself needs them
 _UNDER_WAY = 20  # children that have ended when the victim is killed
 
 
@@ -43,6 +44,10 @@ class Stage:
                 process.kill()
         else:
             os.kill(self.supervisor.pids[victim], signal.SIGKILL)
+
+    def is_back(self, victim: str, *, after: int) -> bool:
+        """Whether a killed program runs again as another process."""
+        return self.supervisor.pids.get(victim, after) != after
 
     def _workers(self) -> list[psutil.Process]:
         """The parent processes of the deployed version's workers."""
@@ -102,6 +107,20 @@ def test_the_job_ends_right_after_a_kill(stage, victim):
     run = _ended(stage, handle.id)
     demo.check(stage.client, run)
     _check_effects(stage, run)
+
+
+def test_the_job_ends_right_after_what_it_can_do_without_was_killed(stage):
+    killed = {name: stage.supervisor.pids[name] for name in _BESIDES}
+    handle = stage.client.trigger("audit-environment", {"paths": [demo.packages()], "tamper": True})
+    _await_progress(stage, handle.id)
+    for victim in killed:
+        stage.kill(victim)
+    run = _ended(stage, handle.id)
+    demo.check(stage.client, run)
+    _check_effects(stage, run)
+    for victim, pid in killed.items():
+        assert eventually(lambda v=victim, p=pid: stage.is_back(v, after=p), within=60), victim
+    stage.supervisor.wait_ready()
 
 
 def _await_progress(stage: Stage, run_id: str) -> None:
