@@ -171,6 +171,27 @@ def both_children_of_a_parent_that_waits_for_any_complete(shop: Shop) -> Scene:
     return lambda: worker.say(completed(one)), lambda: worker.say(completed(two)), check
 
 
+def run_completes_and_somebody_begins_to_wait_for_it(shop: Shop) -> Scene:
+    """Its waitpoint may be made after the completion has locked those that there were."""
+    worker, parent = shop.executing("parent")
+    key = f"k{Run.objects.count()}"
+    trigger(shop.scope, idempotency_key=key)
+    (child,) = worker.claim()
+    worker.start(child)
+
+    def wait() -> Any:
+        return ask(
+            shop.scope, idempotency_key=key, parent_run_id=get(parent.run).pk, resume_parent=True
+        )
+
+    def check(_: Any, made: Any) -> None:
+        assert made.run_id == get(child.run).pk
+        worker.say(suspended(parent, made.waitpoint_id))
+        assert len(worker.resume()) == 1
+
+    return lambda: worker.say(completed(child)), wait, check
+
+
 def child_completes_and_parent_is_canceled(shop: Shop) -> Scene:
     worker, parent, points, (child,) = shop.family()
     worker.say(suspended(parent, *points))
@@ -438,6 +459,7 @@ SCENES = [
     child_completes_and_parent_suspends,
     both_children_of_a_parent_that_waits_for_all_complete,
     both_children_of_a_parent_that_waits_for_any_complete,
+    run_completes_and_somebody_begins_to_wait_for_it,
     child_completes_and_parent_is_canceled,
     child_completes_and_parents_worker_is_lost,
     resume_and_cancel,
