@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import subprocess
@@ -12,7 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackagePath, distributions
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from holdfast import SyncHoldfastClient
 EXAMPLE = ROOT / "examples" / "package_audit"
 PORT = 8000
 _POLL_SECONDS = 0.1
+_HASHED = "sha256="
 _RUN_SECONDS = 600.0
 _FINAL = {
     "COMPLETED", "FAILED", "CANCELED", "CRASHED", "SYSTEM_FAILURE", "EXPIRED", "TIMED_OUT",
@@ -151,19 +154,19 @@ def check(client: SyncHoldfastClient, run: Any) -> None:
     """Hold the report against what this process finds by itself; raises DemoFailed."""
     if run.status != "COMPLETED":
         raise DemoFailed(f"the run ended as {run.status}: {run.error}")
-    report, recorded = run.output, _recorded()
+    report, installed = run.output, recorded()
     found = {finding["distribution"]: finding["error"] for finding in report["findings"]}
     tampered = [name for name in found if name.endswith("(tampered)")]
     others = found.keys() - set(tampered)
-    unfounded = [name for name in others if _is_as_published(recorded.get(name, []))]
-    sound = [files for name, files in recorded.items() if name not in others]
+    unfounded = [name for name in others if _is_as_published(name)]
+    sound = [lines for name, (_, lines) in installed.items() if name not in others]
     children = client.runs.retrieve(run.id).related_runs.children
     expected = {
-        "distributions": (report["distributions"], len(recorded) + 1),
+        "distributions": (report["distributions"], len(installed) + 1),
         "tampered distributions": (len(tampered), 1),
         "findings that are none": (unfounded, []),
-        "files": (report["files"], sum(len(files) for files in sound)),
-        "children shown": (len(children), min(100, len(recorded) + 1)),
+        "files": (report["files"], sum(len(lines) for lines in sound)),
+        "children shown": (len(children), min(100, len(installed) + 1)),
     }
     wrong = [
         f"{what}: {got}, expected {want}" for what, (got, want) in expected.items() if got != want
@@ -177,24 +180,27 @@ def packages() -> str:
     return sysconfig.get_paths()["purelib"]
 
 
-def _recorded() -> dict[str, list[PackagePath]]:
-    """The files with a hash of each installed distribution."""
+@cache
+def recorded() -> dict[str, tuple[Path, list[str]]]:
+    """Where each distribution is installed, and the lines of its RECORD that have a hash."""
     return {
-        distribution.metadata["Name"]: [file for file in distribution.files if file.hash]
-        for distribution in distributions(path=[packages()])
-        if distribution.files is not None
+        each.metadata["Name"]: (
+            Path(str(each.locate_file(""))),
+            [line for line in (each.read_text("RECORD") or "").splitlines() if _HASHED in line],
+        )
+        for each in distributions(path=[packages()])
+        if each.files is not None
     }
 
 
-def _is_as_published(files: list[PackagePath]) -> bool:
-    return all(
-        base64.urlsafe_b64encode(hashlib.new(file.hash.mode, file.read_binary()).digest())
-        .decode()
-        .rstrip("=")
-        == file.hash.value
-        for file in files
-        if file.hash
-    )
+def _is_as_published(name: str) -> bool:
+    """Whether the files of a distribution have the hashes of its RECORD."""
+    folder, lines = recorded().get(name, (Path(), []))
+    for path, digest, _ in csv.reader(lines):
+        found = hashlib.sha256((folder / path).read_bytes()).digest()
+        if base64.urlsafe_b64encode(found).decode().rstrip("=") != digest.removeprefix(_HASHED):
+            return False
+    return True
 
 
 def _size(count: float) -> str:
