@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import packets
 from holdfast.protocol import Cancel, Completed, Failed, Started
-from holdfast.worker import linux
+from holdfast.worker import linux, processors
 from packages.holdfast.tests.conftest import eventually, working
 from packages.holdfast.tests.fake_coordinator import FakeCoordinator
 
@@ -99,6 +100,32 @@ async def test_a_run_over_its_memory_is_killed(coordinator, worker):
     assert result.error["code"] == "TASK_PROCESS_OOM_KILLED"
     assert "256 MiB" in result.error["message"]
     await still_works(coordinator)
+
+
+@pytest.mark.skipif(len(linux.usable_cpus()) < 2, reason="one CPU cannot be exceeded")
+async def test_a_run_over_its_cpus_is_confined_to_them_and_its_process_released(
+    coordinator, worker, tmp_path, monkeypatch
+):
+    # whatever else this computer does, the two processes use more than a hundredth of a CPU
+    monkeypatch.setattr(processors, "_TOLERANCE", 0.01)
+    gate = tmp_path / "gate"
+    run = await coordinator.execute("takes_two_cpus", str(gate), max_attempts=1, machine="small-2x")
+    await coordinator.wait_for(lambda: coordinator.told(Started, run))
+    process = worker._runs[run].process
+    children: list[int] = []
+
+    def are_confined() -> bool:
+        children[:] = linux.children_of(process.pid)
+        return bool(children) and all(
+            len(os.sched_getaffinity(pid)) == 1 for pid in (process.pid, *children)
+        )
+
+    await eventually(are_confined)
+    assert os.sched_getaffinity(process.pid) == os.sched_getaffinity(children[0])
+    gate.touch()
+    result = await coordinator.result(run)
+    assert len(packets.decode(result.output, result.output_type)) == 1
+    await eventually(lambda: sorted(os.sched_getaffinity(process.pid)) == linux.usable_cpus())
 
 
 async def test_a_fork_bomb_is_killed_to_the_last_process(coordinator, worker):

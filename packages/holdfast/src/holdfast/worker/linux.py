@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -72,6 +73,29 @@ def own_bytes(pid: int) -> int:
         return resident_bytes(pid)
     wanted = ("Pss:", "SwapPss:")
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(wanted))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, without its children; 0 when it is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return 0.0
+    fields = text.rpartition(")")[2].split()  # the name before may hold anything
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def usable_cpus() -> list[int]:
+    """The CPUs that the calling process may run on; none where that cannot be said."""
+    return sorted(os.sched_getaffinity(0)) if _IS_LINUX else []
+
+
+def confine(pids: Iterable[int], cpus: set[int]) -> None:
+    """Let all threads of these processes run on these CPUs only."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(_PROC / str(pid) / "task"):
+                os.sched_setaffinity(int(thread), cpus)
 
 
 def out_of_memory_kills() -> int:

@@ -49,6 +49,7 @@ from holdfast.worker.endings import Verdict
 from holdfast.worker.frames import Frame
 from holdfast.worker.pace import PATIENCE_SECONDS, Pace
 from holdfast.worker.pool import Pool, TaskProcess
+from holdfast.worker.processors import CpuWatch
 from holdfast.worker.tracing import RunTelemetry, Trace, trace_of
 
 _log = logging.getLogger("holdfast.worker")
@@ -140,6 +141,7 @@ class _Run:
     unanswered_since: float | None = None
     trace: Trace | None = None
     started_ns: int = 0
+    cpus: CpuWatch | None = None
 
     @property
     def id(self) -> str:
@@ -552,6 +554,8 @@ class Worker:
             return
         run = self._runs.get(message["run"])
         task = pool.tasks.get(run.order.task, {}) if run is not None else {}
+        if run is not None and run.cpus is not None:
+            run.cpus.release()
         pool.give_back(process, used_up=message["exit"] or task.get("isolation") == "run")
         pool.trim(self._options.capacity)
 
@@ -687,12 +691,22 @@ class Worker:
                 verdict = self._over_limit(run)
                 if verdict is not None:
                     self._kill(run, verdict)
+                elif tick % _TICKS_PER_LOOK == 0:
+                    self._watch_cpus(run, now)
 
     def _over_limit(self, run: _Run) -> Verdict | None:
         process = run.process
         if process is None or process.pid is None or process.status is not None:
             return None
         return limits.exceeded(process.pid, get_machine(run.order.machine))
+
+    def _watch_cpus(self, run: _Run, now: float) -> None:
+        process = run.process
+        if process is None or process.pid is None or process.busy_with != run.id:
+            return
+        if run.cpus is None:
+            run.cpus = CpuWatch(process.pid, get_machine(run.order.machine))
+        run.cpus.look(now, most_processes=limits.MAX_PROCESSES)
 
     def _fence(self) -> None:
         """Stop what may run elsewhere by now: no contact for the length of a lease."""

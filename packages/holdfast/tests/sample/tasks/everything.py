@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC220, ASYNC230, ASYNC251, T201 -- these tasks are bad on purpose
+# ruff: noqa: ASYNC220, ASYNC230, ASYNC240, ASYNC251, T201 -- these tasks are bad on purpose
 """Tasks that the worker's tests run: good ones, and one for each way to go wrong."""
 
 import asyncio
@@ -155,6 +155,18 @@ async def fork_bomb() -> None:
                 except OSError:
                     pass
                 time.sleep(0.001)
+
+
+@task(retry=1)
+async def takes_two_cpus(path: str) -> list[int]:
+    """Keeps two processes busy until a file appears; where the other might run by then."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    while not os.path.exists(path):
+        pass
+    where = sorted(os.sched_getaffinity(other.pid))
+    other.kill()
+    other.wait()
+    return where
 
 
 @task(retry=1)
