@@ -126,6 +126,11 @@ class FakeCoordinator:
         self.connection.transport.abort()
         await self.wait_for(lambda: self.connection is None)
 
+    async def finish_children(self, waits: Suspended) -> None:
+        """Have what a run waits for complete."""
+        assert self.connection is not None
+        await self._finish_children(self.connection, waits)
+
     # -- the socket ----------------------------------------------------------------------------
 
     def _subprotocols(self) -> list[Any]:

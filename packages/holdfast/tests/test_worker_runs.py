@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from holdfast import packets
@@ -107,3 +109,17 @@ async def test_a_stored_payload_is_fetched(coordinator, worker):
     coordinator.api = api
     run = await coordinator.execute("echo", payload_type="application/store", payload="a/b.json")
     assert (await coordinator.result(run)).output == "large"
+
+
+async def test_a_wait_does_not_count_as_execution(coordinator, worker):
+    coordinator.settles = False
+    try:
+        run = await coordinator.execute("plain_parent", "word", max_duration_seconds=1)
+        (waits,) = await coordinator.wait_for(lambda: coordinator.told(Suspended, run))
+        await asyncio.sleep(1.5)  # longer than it may execute
+    finally:
+        coordinator.settles = True
+    await coordinator.finish_children(waits)
+    result = await coordinator.result(run)
+    assert isinstance(result, Completed)
+    assert result.executed_ms < 1_000
