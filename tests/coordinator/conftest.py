@@ -45,7 +45,7 @@ def deaf_process(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterat
 
 
 @pytest.fixture
-def server(quick_process, transactional_db) -> LiveServer:
+def server(quick_process: LiveServer, transactional_db) -> LiveServer:
     return quick_process
 
 

@@ -30,7 +30,7 @@ from apps.runs.operations.duties import (
 from apps.runs.operations.metadata import change_metadata
 from apps.runs.operations.sessions import Beats, extend_leases
 from apps.runs.states import FINAL
-from holdfast.protocol import Execute, Settled, Stale
+from holdfast.protocol import Execute, MetadataChanged, Settled, Stale
 from tests import factories
 from tests.runs.engine import (
     Worker,
@@ -452,6 +452,31 @@ def give_back_and_complete(shop: Shop) -> Scene:
     )
 
 
+def batches_hold_each_others_parents(shop: Shop) -> Scene:
+    """Each batch tells of one parent and ends the child of the other's."""
+    worker, parent, points, (child,) = shop.family()
+    other, their_parent, their_points, (their_child,) = shop.family()
+    worker.say(suspended(parent, *points))
+    other.say(suspended(their_parent, *their_points))
+    # the children have changed hands
+    Lease.objects.filter(pk=get(child.run).pk).update(session_id=other.session_id)
+    Lease.objects.filter(pk=get(their_child.run).pk).update(session_id=worker.session_id)
+
+    def note(work: Execute) -> MetadataChanged:
+        step = {"type": "increment", "key": "n", "value": 1}
+        return MetadataChanged(run=work.run, generation=work.generation, operations=[step])
+
+    def check(*_: Any) -> None:
+        assert len(worker.resume()) == len(other.resume()) == 1
+        assert get(parent.run).metadata == get(their_parent.run).metadata == {"n": 1}
+
+    return (
+        lambda: worker.say(note(parent), completed(their_child)),
+        lambda: other.say(note(their_parent), completed(child)),
+        check,
+    )
+
+
 SCENES = [
     claim_and_cancel,
     complete_and_cancel,
@@ -480,6 +505,7 @@ SCENES = [
     release_and_cancel,
     trigger_child_and_cancel_parent,
     give_back_and_complete,
+    batches_hold_each_others_parents,
 ]
 
 

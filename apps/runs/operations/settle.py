@@ -32,7 +32,7 @@ from apps.runs.operations.retry import (
     retry_later,
     retry_or_end,
 )
-from apps.runs.operations.waiting import suspend_run
+from apps.runs.operations.waiting import suspend_run, waiting_for
 from apps.runs.states import AttemptStatus, RunStatus
 from holdfast.protocol import (
     Completed,
@@ -64,7 +64,9 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
         return []
     waitpoints = _lock_places(reports)
     run_ids = list(dict.fromkeys(report.run_id for report in reports))
-    batch = _Batch({row["id"]: _hold(row) for row in lock_runs(run_ids)}, waitpoints, now)
+    # with those that an end may wake, so that all are locked in one order
+    rows = lock_runs([*run_ids, *waiting_for(waitpoints)])
+    batch = _Batch({row["id"]: _hold(row) for row in rows}, waitpoints, now)
     if any(isinstance(r.message, Failed | Suspended | Rejected) for r in reports):
         lock_slots(run_ids)
     for report in reports:

@@ -79,6 +79,13 @@ def _give_slot_back(run: Run, waitpoint_ids: Sequence[UUID], *, now: datetime) -
     )  # fmt: skip
 
 
+def waiting_for(waitpoint_ids: Iterable[UUID]) -> list[UUID]:
+    """The runs that wait for any of these waitpoints."""
+    wanted = list(waitpoint_ids)
+    waits = Wait.objects.filter(waitpoint_id__in=wanted).values_list("run_id", flat=True)
+    return list(waits) if wanted else []
+
+
 def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
     """Queue the runs that these completed waitpoints release, at the workers that hold them.
 
