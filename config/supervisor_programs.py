@@ -129,8 +129,6 @@ def _processes(
     programs = [
         Program(name="prepare", command=(*_MANAGE, "prepare"), environment=environment,
                 after=("postgres",), runs_once=True),
-        Program(name="telemetry", command=(*_MANAGE, "migrate_telemetry"), environment=environment,
-                after=("clickhouse", "prepare"), runs_once=True, is_optional=True),
     ]  # fmt: skip
     for name in names:
         if listening is not None and name == "web":

@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
 def test_a_store_with_a_url_is_external(tmp_path, given):
     supervisor = build(Choice(home=tmp_path, port=0, without=("web",)), environment=given)
     names = {each.program.name for each in supervisor._all}
-    assert names == {"prepare", "telemetry", "engine", "platform", "pool", "beat"}
+    assert names == {"prepare", "engine", "platform", "pool", "beat"}
     assert supervisor.environment["DATABASE_URL"] == given["DATABASE_URL"]
     supervisor._held.close()
 
@@ -171,7 +171,7 @@ def test_a_store_with_a_url_is_external(tmp_path, given):
 def test_only_and_without_choose(tmp_path, given):
     choice = Choice(home=tmp_path, port=0, only=("web", "beat"), without=("beat",))
     supervisor = build(choice, environment=given)
-    assert {each.program.name for each in supervisor._all} == {"prepare", "telemetry", "web"}
+    assert {each.program.name for each in supervisor._all} == {"prepare", "web"}
     supervisor._held.close()
 
 
