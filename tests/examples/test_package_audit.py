@@ -26,7 +26,7 @@ def audit(monkeypatch):
 
 
 @pytest.fixture
-def packages(tmp_path) -> Path:
+def packages(tmp_path: Path) -> Path:
     """A folder with two installed distributions."""
     install(
         tmp_path, "alpha", "1.0", {"alpha/__init__.py": b"A = 1\n", "alpha/data.bin": b"x" * 99}
