@@ -94,6 +94,7 @@ def wait_until_blocked(*others: Background) -> None:
 
 def _blocked() -> int:
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees it only once
         cursor.execute(_BLOCKED)
         return int(cursor.fetchone()[0])
 
