@@ -9,11 +9,13 @@ from apps.environments.reactions import forget_credentials
 from apps.orgs.facts import InviteCreated, MemberRemoved
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
-from apps.runs.facts import CancelRequested, RunFinished, RunsReady
+from apps.runs.facts import CancelRequested, RunFinished, RunsReady, RunsStarted, RunsTriggered
 from apps.runs.jobs import kick, warm_up
 from apps.runs.reactions import (
     adopt_queues,
     count_finished,
+    count_triggered,
+    measure_starts,
     release_waiting,
     ring_for_cancel,
     ring_for_ready,
@@ -24,6 +26,8 @@ REACTIONS: dict[type, tuple[Listener, ...]] = {
     CancelRequested: (ring_for_cancel,),
     QueuesChanged: (adopt_queues,),
     RunFinished: (count_finished,),
+    RunsTriggered: (count_triggered,),
+    RunsStarted: (measure_starts,),
     RunsReady: (ring_for_ready, kick),
     VersionPromoted: (release_waiting, warm_up),
     InviteCreated: (mail_invite,),

@@ -22,6 +22,21 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunsTriggered:
+    """So many new runs were accepted."""
+
+    environment_id: UUID
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsStarted:
+    """Runs started for the first time, so many seconds after they might have."""
+
+    waited_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """A run reached a final status."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.core import bell, metrics
 from apps.deployments.facts import QueuesChanged, VersionPromoted
-from apps.runs.facts import CancelRequested, RunFinished, RunsReady
+from apps.runs.facts import CancelRequested, RunFinished, RunsReady, RunsStarted, RunsTriggered
 from apps.runs.operations.versions import apply_queues, release_pending
 
 
@@ -14,6 +14,15 @@ def ring_for_ready(fact: RunsReady) -> None:
 
 def ring_for_cancel(fact: CancelRequested) -> None:
     bell.ring("cancel", session=str(fact.session_id), run=str(fact.run_id))
+
+
+def count_triggered(fact: RunsTriggered) -> None:
+    metrics.runs_triggered.inc(fact.count)
+
+
+def measure_starts(fact: RunsStarted) -> None:
+    for seconds in fact.waited_seconds:
+        metrics.run_start_seconds.observe(seconds)
 
 
 def count_finished(fact: RunFinished) -> None:

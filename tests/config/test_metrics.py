@@ -24,7 +24,7 @@ from tests import factories
 from tests.config.test_up import running
 from tests.live import test_database_url
 from tests.processes import until
-from tests.runs.engine import Worker, trigger, version
+from tests.runs.engine import Worker, failed, later, started, trigger, version
 
 
 def counted(name: str, **labels: str) -> float:
@@ -51,6 +51,31 @@ def test_ends_of_runs_are_counted_by_status_once_they_are_committed(
         assert counted("runs_finished_total", status="COMPLETED") == before[0]
     after = [counted("runs_finished_total", status=name) for name in ("COMPLETED", "FAILED")]
     assert after == [before[0] + 2, before[1] + 1]
+
+
+def test_new_runs_are_counted_and_known_ones_are_not(acme, django_capture_on_commit_callbacks):
+    before = counted("runs_triggered_total")
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(2):
+            trigger(acme.scope)
+            trigger(acme.scope, idempotency_key="once")
+        assert counted("runs_triggered_total") == before
+    assert counted("runs_triggered_total") == before + 3
+
+
+def test_the_way_to_a_first_start_is_measured_and_later_starts_are_not(
+    acme, django_capture_on_commit_callbacks
+):
+    worker = Worker(version(acme.production, "hello"))
+    trigger(acme.scope)
+    before = [counted(f"run_start_seconds_{name}") for name in ("count", "sum")]
+    with django_capture_on_commit_callbacks(execute=True):
+        (work,) = worker.claim(now=later(1))
+        worker.start(work, now=later(2))
+        worker.say(failed(work, retry_delay_ms=0), now=later(3))
+        worker.say(started(work, attempt=2), now=later(4))
+    after = [counted(f"run_start_seconds_{name}") for name in ("count", "sum")]
+    assert after == [before[0] + 1, before[1] + 2]
 
 
 def test_an_engine_counts_the_leases_that_it_rescues(acme):

@@ -15,9 +15,11 @@ from uuid import UUID
 
 from apps.core import sql
 from apps.core.errors import DomainError
+from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.runs import policy
 from apps.runs.errors import internal
+from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
 from apps.runs.models import Run
 from apps.runs.operations.finish import Ending, finish_runs
@@ -319,7 +321,7 @@ def _runs(run_ids: Iterable[UUID]) -> list[Run]:
 def _write_started(attempts: dict[UUID, int], *, now: datetime) -> None:
     if not attempts:
         return
-    sql.execute(
+    first = sql.rows(
         sql.load("runs", "start_runs"),
         {
             "runs": list(attempts),
@@ -330,3 +332,6 @@ def _write_started(attempts: dict[UUID, int], *, now: datetime) -> None:
             "lease": timedelta(seconds=limits().lease_seconds),
         },
     )
+    waited = tuple(max(0.0, (now - row["queued_at"]).total_seconds()) for row in first)
+    if waited:
+        publish(RunsStarted(waited_seconds=waited))

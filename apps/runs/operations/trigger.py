@@ -11,12 +11,14 @@ from uuid import UUID
 
 from apps.core import sql
 from apps.core.errors import Invalid
+from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.core.transactions import retried
 from apps.deployments import definitions
 from apps.deployments.definitions import TaskDefinition, VersionRef
 from apps.environments.scope import Scope
 from apps.runs import policy
+from apps.runs.facts import RunsTriggered
 from apps.runs.limits import Limits, limits
 from apps.runs.models import PendingRun, Run, RunEvent, RunTag, Timer
 from apps.runs.operations.family import Parent, check_no_cycle, lock_parents
@@ -303,6 +305,7 @@ def _store(runs: list[Run], unknown: list[Run], *, now: datetime) -> None:
         ]
     )
     make_ready([run for run in runs if run.status == RunStatus.QUEUED], now=now)
+    publish(RunsTriggered(environment_id=runs[0].environment_id, count=len(runs)))
 
 
 def _timers(run: Run, *, now: datetime) -> Iterator[Timer]:

@@ -1,5 +1,6 @@
 -- Record that workers have started attempts: the lease counts as delivered, the run is locked to
 -- the worker's version. The caller holds the run locks and has checked the generations.
+-- Returns since when those that had never started before might have.
 -- Tables: runs_lease, runs_run, runs_attempt, runs_runevent (written), runs_timer (TTL removed).
 -- Parameters: runs uuid[], attempts int[], attempt_ids uuid[], event_ids uuid[] (parallel); now,
 -- lease interval.
@@ -24,7 +25,7 @@ run AS (
     JOIN lease l USING (run_id)
     JOIN deployments_version v ON v.id = l.version_id
     WHERE r.id = t.run_id
-    RETURNING r.id, r.environment_id
+    RETURNING r.id, r.environment_id, r.queued_at, r.started_at
 ),
 attempt AS (
     INSERT INTO runs_attempt (id, run_id, number, status, generation, session_id, version_id,
@@ -36,7 +37,10 @@ attempt AS (
 timer AS (
     DELETE FROM runs_timer
     WHERE kind = 'ttl' AND run_id IN (SELECT id FROM run)
+),
+event AS (
+    INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at)
+    SELECT t.event_id, run.id, run.environment_id, 'started', 'EXECUTING', t.attempt, %(now)s
+    FROM told t JOIN run ON run.id = t.run_id
 )
-INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at)
-SELECT t.event_id, run.id, run.environment_id, 'started', 'EXECUTING', t.attempt, %(now)s
-FROM told t JOIN run ON run.id = t.run_id
+SELECT queued_at FROM run WHERE started_at = %(now)s AND queued_at IS NOT NULL
