@@ -234,7 +234,9 @@ def test_the_runs_of_a_dead_worker_are_rescued_at_once(hall, reconcile):
     assert duties.rescue(clock.now()) == 0
     reconcile()
     assert duties.rescue(clock.now()) == 1
-    assert engine.get(run.run_id).status in {"QUEUED", "DELAYED"}
+    rescued = engine.get(run.run_id)
+    assert rescued.status in {"QUEUED", "DELAYED"}
+    assert rescued.status_reason == "its worker ended: It was killed by SIGKILL"
     assert WorkerSession.objects.get().disconnected_at is not None
 
 

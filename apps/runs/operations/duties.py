@@ -12,6 +12,7 @@ from uuid import UUID
 
 from apps.core.partitions import ensure_partitions
 from apps.core.transactions import retried
+from apps.deployments.models import Instance, InstanceState, WorkerSession
 from apps.runs.errors import internal
 from apps.runs.limits import limits
 from apps.runs.models import (
@@ -139,9 +140,11 @@ def rescue(now: datetime) -> int:
     canceled = [run for run in lost if run.cancel_requested_at]
     finish_runs([Ending(run_id=run.pk, status=RunStatus.CANCELED) for run in canceled], now=now)
     _return([r for r in lost if r not in canceled and not leases[r.pk].is_started], now=now)
+    ends = _ends([lease.session_id for lease in leases.values() if lease.is_started])
     for run in lost:
-        if run not in canceled and leases[run.pk].is_started:
-            retry_or_end(run, _silence(), now=now)
+        lease = leases[run.pk]
+        if run not in canceled and lease.is_started:
+            retry_or_end(run, _loss(ends.get(lease.session_id)), now=now)
     return len(lost)
 
 
@@ -153,8 +156,20 @@ def _return(runs: list[Run], *, now: datetime) -> None:
     put_back(kept, dict.fromkeys(given_up, reason), now=now)
 
 
-def _silence() -> AttemptFailure:
-    text = f"its worker has not been heard of for {limits().lease_seconds} seconds"
+def _ends(session_ids: list[UUID]) -> dict[UUID, str]:
+    """What is known of the end of those workers that a provider saw ending."""
+    sessions = WorkerSession.objects.filter(pk__in=session_ids, instance_id__isnull=False)
+    instances = dict(sessions.values_list("instance_id", "id"))
+    ended = Instance.objects.filter(
+        pk__in=list(instances), state__in=[InstanceState.STOPPED, InstanceState.FAILED]
+    )
+    return {instances[pk]: reason for pk, reason in ended.values_list("id", "reason")}
+
+
+def _loss(end: str | None) -> AttemptFailure:
+    """How an attempt was lost: with a worker whose end was seen, or with one that went quiet."""
+    silence = f"its worker has not been heard of for {limits().lease_seconds} seconds"
+    text = silence if end is None else f"its worker ended: {end or 'nobody knows why'}"
     return AttemptFailure(
         status=AttemptStatus.CRASHED, error=internal("TASK_RUN_HEARTBEAT_TIMEOUT", text)
     )
