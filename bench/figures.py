@@ -16,15 +16,26 @@ _UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured number; `rounds` are all measurements, `value` is their median."""
+    """One measured number; `rounds` are all measurements, `value` is their median.
+
+    `at_least` or `at_most` is the floor that the system must stand on.
+    """
 
     name: str
     value: float
     unit: str
     rounds: list[float]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return (self.at_least is None or self.value >= self.at_least) and (
+            self.at_most is None or self.value <= self.at_most
+        )
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def all_figures(bed: Bed) -> Iterator[Figure]:
@@ -89,7 +100,8 @@ def drained(bed: Bed, *, count: int) -> Figure:
             api.trigger("noop")  # rings the bell
             bed.wait_for(_UNFINISHED, 0)
             rounds.append(count / (time.perf_counter() - began))
-    return _figure("drained_noop_runs", rounds[1:], "runs/s")  # the first warms up
+    # the first warms up
+    return _figure("drained_noop_runs", rounds[1:], "runs/s", at_least=500)
 
 
 def start_latency(bed: Bed, *, count: int) -> Iterator[Figure]:
@@ -108,15 +120,16 @@ def start_latency(bed: Bed, *, count: int) -> Iterator[Figure]:
             (float(api.runs.retrieve(run_id).output) - called) * 1000 for called, run_id in handles
         )
     quantiles = statistics.quantiles(delays, n=100)
-    for name, value in (("p50", quantiles[49]), ("p99", quantiles[98])):
+    for name, value, most in (("p50", quantiles[49], 15.0), ("p99", quantiles[98], None)):
         yield Figure(
             name=f"idle_trigger_to_start_{name}", value=round(value, 2), unit="ms",
-            rounds=[round(delays[0], 2), round(delays[-1], 2)],
+            rounds=[round(delays[0], 2), round(delays[-1], 2)], at_most=most,
         )  # fmt: skip
 
 
-def _figure(name: str, rounds: list[float], unit: str) -> Figure:
+def _figure(name: str, rounds: list[float], unit: str, *, at_least: float | None = None) -> Figure:
     return Figure(
+        at_least=at_least,
         name=name,
         value=round(statistics.median(rounds), 1),
         unit=unit,
