@@ -49,7 +49,7 @@ from tests.runs.threads import one_before_other, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-_ROUNDS = 12
+_ROUNDS = 8
 
 Call = Callable[[], Any]
 Scene = tuple[Call, Call, Callable[[Any, Any], None]]
