@@ -9,5 +9,5 @@
 PostgreSQL is the only truth. What can start now is a row of the ready table, what executes has a
 lease with a generation, what is due later has a timer; every change of status appends a RunEvent
 in the same transaction. Locks are taken in one order everywhere: ready rows, waitpoints, runs by
-id, lanes by id, environments by id; the claim alone skips what is locked.
+id, leases, lanes by id, environments by id; claims and duties skip what is locked.
 """
