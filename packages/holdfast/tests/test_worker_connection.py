@@ -90,7 +90,7 @@ async def test_a_newer_generation_replaces_the_older(coordinator, worker):
 async def test_a_run_that_is_no_longer_ours_is_stopped_without_a_word(coordinator, worker, how):
     run = await coordinator.execute("sleeps", 60.0)
     await coordinator.wait_for(lambda: coordinator.told(Started, run))
-    process = worker._runs[run].process
+    process = worker._held[run].process
     if how == "stale":
         await coordinator.send(Stale(run=run, generation=1))
     else:
@@ -107,11 +107,11 @@ async def test_without_contact_for_a_lease_the_run_is_stopped():
     ):
         run = await coordinator.execute("sleeps", 60.0)
         await coordinator.wait_for(lambda: coordinator.told(Started, run))
-        process = worker._runs[run].process
+        process = worker._held[run].process
         coordinator._front.close()  # no way back
         await coordinator.cut()
         await eventually(lambda: process.status is not None)
-        assert not worker._runs
+        assert not worker._held
 
 
 async def test_a_drained_worker_finishes_and_ends(coordinator):
@@ -200,7 +200,7 @@ def _number(result: Completed) -> str:
 
 
 async def test_a_report_without_an_answer_is_repeated(coordinator, worker, monkeypatch):
-    monkeypatch.setattr("holdfast.worker.worker._REMIND_SECONDS", 0.2)
+    monkeypatch.setattr("holdfast.worker.held._REMIND_SECONDS", 0.2)
     coordinator.settles = False
     run = await coordinator.execute("echo", 1)
     assert isinstance(await coordinator.result(run, count=2), Completed)

@@ -111,7 +111,7 @@ async def test_a_run_over_its_cpus_is_confined_to_them_and_its_process_released(
     gate = tmp_path / "gate"
     run = await coordinator.execute("takes_two_cpus", str(gate), max_attempts=1, machine="small-2x")
     await coordinator.wait_for(lambda: coordinator.told(Started, run))
-    process = worker._runs[run].process
+    process = worker._held[run].process
     children: list[int] = []
 
     def are_confined() -> bool:
@@ -129,7 +129,7 @@ async def test_a_run_over_its_cpus_is_confined_to_them_and_its_process_released(
 
 
 async def test_a_fork_bomb_is_killed_to_the_last_process(coordinator, worker):
-    template = worker._pool._template.pid
+    template = worker._executions.pool._template.pid
     run = await coordinator.execute("fork_bomb", max_attempts=1, machine="large-2x")
     result = await coordinator.result(run)
     assert result.outcome == "crashed"
@@ -215,7 +215,7 @@ async def test_stopping_a_worker_reports_what_ran_and_leaves_no_process():
             await coordinator.result(await coordinator.execute("noop"))
             run = await coordinator.execute("sleeps", 60.0)
             await coordinator.wait_for(lambda: coordinator.told(Started, run))
-            template = worker._pool._template.pid
+            template = worker._executions.pool._template.pid
             below = linux.descendants_of(template)
         result = await coordinator.result(run)
     assert isinstance(result, Failed)

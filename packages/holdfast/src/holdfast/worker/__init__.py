@@ -6,8 +6,9 @@ import asyncio
 import signal
 
 from holdfast.worker.connection import ConnectionRefused
+from holdfast.worker.options import WorkerEvent, WorkerOptions
 from holdfast.worker.pool import ProjectFailed
-from holdfast.worker.worker import Worker, WorkerEvent, WorkerOptions
+from holdfast.worker.worker import Worker
 
 __all__ = [
     "ConnectionRefused",

@@ -1,0 +1,99 @@
+"""The places of a worker: which runs wait for one, and how many more runs to ask for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from holdfast.protocol import Capacity, Rejected
+from holdfast.worker.connection import Connection
+from holdfast.worker.held import HeldRuns
+from holdfast.worker.pace import PATIENCE_SECONDS, Pace
+from holdfast.worker.run import Run
+
+
+class Backlog:
+    """Runs that were taken and have no place yet.
+
+    Args:
+        capacity: How many runs execute at once.
+        held: All runs of the worker.
+        connection: Where the coordinator is told how many runs to send.
+        start: Starts a run that has got a place.
+
+    Attributes:
+        is_ready: Whether runs can be started.
+        is_draining: Whether nothing new is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        held: HeldRuns,
+        connection: Connection,
+        start: Callable[[Run], None],
+    ) -> None:
+        self.is_ready = False
+        self.is_draining = False
+        self._capacity = capacity
+        self._held = held
+        self._connection = connection
+        self._start = start
+        self._waiting: deque[Run] = deque()
+        self._pace = Pace()
+        self._offered = 0
+
+    def add(self, run: Run) -> None:
+        """Let a run wait for a place, which it may get at once."""
+        self._waiting.append(run)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Start as many of the waiting runs as there are places."""
+        if not self.is_ready or not self._waiting:
+            return
+        room = self._capacity - self._active
+        while self._waiting and room > 0:
+            run = self._waiting.popleft()
+            if run in self._held and run.result is None:
+                self._start(run)
+                room -= 1
+
+    def give_back(self) -> None:
+        """Return the runs that have waited here too long for a place."""
+        before = time.monotonic() - PATIENCE_SECONDS
+        while self.is_ready and self._waiting and self._waiting[0].taken_at < before:
+            run = self._waiting.popleft()
+            if run in self._held and run.result is None:
+                reason = "the worker took it ahead, and then runs became longer"
+                run.result = Rejected(
+                    run=run.id, generation=run.generation, reason=reason, is_fault=False
+                )
+                self._held.report(run, run.result)
+
+    def ended(self, seconds: float) -> None:
+        """A run has left its place after so long: ask for more, and start the next."""
+        self._pace.record(seconds)
+        self.offer()
+        self.dispatch()
+
+    def offer(self) -> None:
+        """Tell the coordinator how many runs to send, when that has changed."""
+        if self._slots != self._offered:
+            self._connection.send(Capacity(slots=self.offered_anew()))
+
+    def offered_anew(self) -> int:
+        """How many runs to send, for a message that is about to say so."""
+        self._offered = self._slots
+        return self._offered
+
+    @property
+    def _slots(self) -> int:
+        is_open = self.is_ready and not self.is_draining
+        return self._capacity * self._pace.ahead if is_open else 0
+
+    @property
+    def _active(self) -> int:
+        return sum(run.process is not None and run.suspended is None for run in self._held)
