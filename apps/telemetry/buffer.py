@@ -26,7 +26,7 @@ _CHUNK_ROWS = 1_000
 _BATCHES = 4  # that the bounds hold at least
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
