@@ -16,7 +16,6 @@ class Limits:
     """Read from variables named HOLDFAST_<FIELD>; bytes and seconds as the names say."""
 
     payload_bytes: int = 3 * 1024 * 1024
-    inline_bytes: int = 512 * 1024
     metadata_bytes: int = 256 * 1024
     output_bytes: int = 10 * 1024 * 1024
     error_bytes: int = 256 * 1024
