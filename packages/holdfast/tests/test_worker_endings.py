@@ -98,7 +98,8 @@ async def test_a_run_over_its_memory_is_killed(coordinator, worker):
     result = await coordinator.result(run)
     assert result.outcome == "crashed"
     assert result.error["code"] == "TASK_PROCESS_OOM_KILLED"
-    assert "256 MiB" in result.error["message"]
+    message = result.error["message"]  # where there are cgroups, the kernel may see it first
+    assert "256 MiB" in message or "The kernel killed" in message
     await still_works(coordinator)
 
 

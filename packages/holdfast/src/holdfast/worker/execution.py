@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from holdfast.machines import get_machine
 from holdfast.protocol import Completed, Failed, MetadataChanged, Suspended
 from holdfast.worker import endings, linux
 from holdfast.worker.backlog import Backlog
@@ -66,6 +67,7 @@ class Executions:
         run.process, run.started_at, run.is_started = process, time.monotonic(), True
         run.trace, run.started_ns = trace_of(order.traceparent), time.time_ns()
         self._connection.send(run.started, is_urgent=False)
+        process.hold_to(get_machine(order.machine))
         process.send(run.to_execute(run.trace.traceparent))
         self.arm_deadline(run)
         self._people.tell("started", run)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from holdfast.machines import Machine
+from holdfast.worker.cgroups import Groups
 from holdfast.worker.frames import Frame, FrameProtocol, Unpacker, pack
 
 _log = logging.getLogger("holdfast.worker")
@@ -25,6 +27,7 @@ RUNS_PER_PROCESS = 1_000
 """A task process is replaced after so many runs, for what customers' code may leak."""
 
 _LAST_WORDS_SECONDS = 1.0
+_LOOKS_AT_GROUPS = 50
 
 
 class ProjectFailed(Exception):
@@ -53,6 +56,7 @@ class TaskProcess:
         self._is_silent = False
         self._is_over = False
         self._kill_wanted = False
+        self._machine: Machine | None = None
         self.connecting: asyncio.Task[Any] | None = None
         self.link = FrameProtocol(self._received, self._lost)
 
@@ -71,6 +75,12 @@ class TaskProcess:
         else:
             self._waiting.append(message)
 
+    def hold_to(self, machine: Machine) -> None:
+        """Let it have no more than this machine from now on."""
+        self._machine = machine
+        if self.pid is not None and self.status is None:
+            self._pool.limit(self.pid, machine)
+
     def kill(self) -> None:
         """Kill it and everything below it."""
         self._kill_wanted = True
@@ -80,6 +90,8 @@ class TaskProcess:
     def forked(self, pid: int) -> None:
         """It exists now."""
         self.pid = pid
+        if self._machine is not None:
+            self._pool.limit(pid, self._machine)
         if self._kill_wanted:
             self.kill()
 
@@ -114,6 +126,7 @@ class Pool:
         variables: Environment variables for the customer's code, on top of this process's own.
         on_message: Called with each message of a task process.
         on_ended: Called once when a task process is gone, after its last message.
+        groups: The cgroups that hold them to their machines; None: there are none.
     """
 
     def __init__(
@@ -123,12 +136,14 @@ class Pool:
         variables: dict[str, str],
         on_message: Callable[[TaskProcess, Frame], None],
         on_ended: Callable[[TaskProcess], None],
+        groups: Groups | None = None,
     ) -> None:
         self.on_message = on_message
         self.tasks: dict[str, dict[str, Any]] = {}
         self._on_ended = on_ended
         self._root = root
         self._variables = variables
+        self._groups = groups
         self._processes: dict[int, TaskProcess] = {}
         self._idle: list[TaskProcess] = []
         self._count = 0
@@ -150,7 +165,10 @@ class Pool:
         ours.setblocking(False)
         self._control, self._ready = ours, loop.create_future()
         self._unpacker = Unpacker()
-        argument = json.dumps({"descriptor": theirs.fileno(), "root": str(self._root)})
+        group = None if self._groups is None else str(self._groups.path)
+        argument = json.dumps(
+            {"descriptor": theirs.fileno(), "root": str(self._root), "group": group}
+        )
         with theirs:
             self._template = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -170,6 +188,7 @@ class Pool:
         self._close_control()
         if self._template is not None:
             await self._template.wait()
+        await self._close_groups()
 
     @property
     def size(self) -> int:
@@ -214,6 +233,11 @@ class Pool:
         while len(self._idle) > most:
             self._idle.pop(0).kill()
 
+    def limit(self, pid: int, machine: Machine) -> None:
+        """Write the limits of a machine for one process, where the kernel keeps them."""
+        if self._groups is not None:
+            self._groups.limit(pid, machine)
+
     def order(self, message: Frame, descriptors: tuple[int, ...] = ()) -> None:
         """Tell the template something."""
         if self._control is None:
@@ -231,7 +255,15 @@ class Pool:
         self._processes.pop(process.identity, None)
         if process in self._idle:
             self._idle.remove(process)
+        if self._groups is not None and process.pid is not None:
+            self._groups.ended(process.pid)
         self._on_ended(process)
+
+    async def _close_groups(self) -> None:
+        for _ in range(_LOOKS_AT_GROUPS):
+            if self._groups is None or self._groups.close():
+                return
+            await asyncio.sleep(_LAST_WORDS_SECONDS / _LOOKS_AT_GROUPS)
 
     def _fork(self) -> TaskProcess:
         self._count += 1

@@ -1,8 +1,9 @@
 """Holds executing runs to the CPUs of their machines.
 
-The kernel's own quotas need privileges that a worker seldom has, so whole CPUs are counted: a run
-whose processes use more than its machine has is confined to that many, and goes on there. Others
-are left to the scheduler, which places a run of one busy thread better than anybody.
+The kernel's own quotas (`cgroups`) need privileges that a worker seldom has, so whole CPUs are
+counted: a run whose processes use more than its machine has is confined to that many, and goes on
+there. Others are left to the scheduler, which places a run of one busy thread better than anybody.
+Under a quota no run uses more, and so none is confined.
 """
 
 from __future__ import annotations

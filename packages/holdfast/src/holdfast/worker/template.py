@@ -23,17 +23,18 @@ from holdfast.manifest import build_manifest
 from holdfast.project import Project, import_tasks, load
 from holdfast.retry import Retry
 from holdfast.tasks import registry
-from holdfast.worker import linux
+from holdfast.worker import cgroups, linux
 from holdfast.worker.frames import Frame, Unpacker, pack
 from holdfast.worker.task_process import run_task_process
 
 
-def main(descriptor: int, root: str) -> None:
+def main(descriptor: int, root: str, group: str | None = None) -> None:
     """Import the project, report, then fork as told until the worker is gone.
 
     Args:
         descriptor: The template's end of the socket pair.
         root: The project's folder.
+        group: The cgroup below which each task process has its own; None: there are none.
     """
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
@@ -47,7 +48,7 @@ def main(descriptor: int, root: str) -> None:
         text = found["traceback"] or found["message"]
         control.sendall(pack({"op": "failed", "traceback": text}))
         return
-    Template(control).run(tasks)
+    Template(control, None if group is None else Path(group)).run(tasks)
 
 
 def _import(root: Path) -> list[dict[str, Any]]:
@@ -68,8 +69,9 @@ def _brief(task: dict[str, Any]) -> dict[str, Any]:
 class Template:
     """The fork server."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, group: Path | None) -> None:
         self._control = control
+        self._group = group
         self._unpacker = Unpacker()
         self._descriptors: list[int] = []
         self._known: set[int] = set()
@@ -133,6 +135,7 @@ class Template:
             self._control.close()
             for other in self._descriptors:
                 os.close(other)
+            cgroups.join(self._group)
             status = run_task_process(socket.socket(fileno=descriptor))
         except BaseException:
             traceback.print_exc()
@@ -197,4 +200,4 @@ def _kill_group(pid: int) -> None:
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
-    main(arguments["descriptor"], arguments["root"])
+    main(**arguments)

@@ -15,7 +15,7 @@ from holdfast import protocol
 from holdfast.manifest import sdk_version
 from holdfast.protocol import Beat, Drain, Hello, Message, Welcome
 from holdfast.telemetry import Exporter
-from holdfast.worker import endings
+from holdfast.worker import cgroups, endings
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection, Handlers
 from holdfast.worker.execution import Executions
@@ -172,6 +172,7 @@ class Worker:
                 variables=self._variables(welcome),
                 on_message=self._executions.heard,
                 on_ended=self._executions.process_ended,
+                groups=cgroups.open_groups(),
             )
             self._spawn(self._start_pool(self._executions.pool))
         for run in self._held:
