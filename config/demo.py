@@ -29,7 +29,7 @@ from holdfast import SyncHoldfastClient
 
 EXAMPLE = ROOT / "examples" / "package_audit"
 PORT = 8000
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25
 _HASHED = "sha256="
 _RUN_SECONDS = 600.0
 _FINAL = {

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 TOKEN_VARIABLE = "HOLDFAST_SUPERVISOR"  # noqa: S105 -- the name of a variable
+_COURTESY_SECONDS = 2.0
 _GRACE_SECONDS = 35.0  # a little more than the most patient program's
 
 
@@ -41,11 +42,20 @@ class Undertaker:
         )
 
     def ask_strays(self, groups: set[int]) -> None:
-        """Ask those to end that are in none of these process groups: children's children."""
+        """Ask those to end that are in none of these process groups: children's children.
+
+        They are given a moment in which the server is still there to hear their last words: a
+        worker that finds it gone goes on trying for seconds.
+        """
+        asked = set()
         for pid in marked(self.token):
             with contextlib.suppress(OSError):
                 if os.getpgid(pid) not in groups:
                     os.kill(pid, signal.SIGTERM)
+                    asked.add(pid)
+        deadline = time.monotonic() + _COURTESY_SECONDS
+        while asked.intersection(marked(self.token)) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """Sweep now, and let the process go."""
