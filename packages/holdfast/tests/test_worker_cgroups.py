@@ -120,6 +120,25 @@ def test_a_missing_controller_means_no_groups(mount, caplog):
     assert "no controller no-such" in caplog.text
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_without_permission_there_are_no_groups_and_it_is_said_once(mount):
+    code = (
+        "import logging, os, pathlib\n"
+        "from holdfast.worker import cgroups\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "os.setuid(65534)\n"
+        f"mount = pathlib.Path({str(mount)!r})\n"
+        "opened = [cgroups.open_groups(mount=mount, needed=()) for _ in '12']\n"
+        "assert opened == [None, None]"
+    )
+    nobody = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert nobody.returncode == 0, nobody.stderr
+    assert nobody.stderr.count("INFO") == 1
+    assert FALLBACK in nobody.stderr
+
+
 def test_a_process_that_cannot_enter_its_group_goes_on(tmp_path):
     cgroups.join(tmp_path / "missing")
     cgroups.join(None)

@@ -150,6 +150,8 @@ def _find_base(mount: Path, needed: Sequence[str]) -> Path:
         if _processes(own) == {os.getpid()} and _step_aside(own, needed):
             return own
         return _base_above(own, mount, needed, error)
+    if not _is_writable(own):
+        raise _NotPossible(f"{own} belongs to somebody else")
     return own
 
 
@@ -196,10 +198,14 @@ def _base_above(own: Path, mount: Path, needed: Sequence[str], error: OSError) -
     while group != mount and not _is_limited(group):
         group = group.parent
         enabled = (group / "cgroup.subtree_control").read_text().split()
-        is_writable = os.access(group, os.W_OK) and os.access(group / "cgroup.procs", os.W_OK)
-        if is_writable and all(name in enabled for name in needed):
+        if _is_writable(group) and all(name in enabled for name in needed):
             return group
     raise _NotPossible(f"no group can be made: {error}")
+
+
+def _is_writable(group: Path) -> bool:
+    """Whether groups can be made below this one, and processes be moved between them."""
+    return os.access(group, os.W_OK) and os.access(group / "cgroup.procs", os.W_OK)
 
 
 def _is_limited(group: Path) -> bool:
