@@ -43,6 +43,7 @@ class FakeCoordinator:
         self.requests: list[tuple[str, str, Any]] = []
         self.api: Callable[[str, str, Any], Any] = self._child
         self.settles = True
+        self.repeats_itself = False
         self.variables: dict[str, str] = {}
         self.lost: list[str] = []
         self.refusal: protocol.Refused | None = None
@@ -185,6 +186,8 @@ class FakeCoordinator:
         if isinstance(message, Failed) and message.retry_delay_ms is not None:
             again = self._settled(message, "retry_here", attempt=message.attempt + 1, delay_ms=1)
             await self._say(socket, again)
+            if self.repeats_itself:
+                await self._say(socket, again)
         else:
             await self._say(socket, self._settled(message, "final"))
 

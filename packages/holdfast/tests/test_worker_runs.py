@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from holdfast import packets
-from holdfast.protocol import Completed, MetadataChanged, Started, Suspended
+from holdfast.protocol import Completed, Failed, MetadataChanged, Started, Suspended
 from packages.holdfast.tests.fake_coordinator import FakeCoordinator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,6 +67,14 @@ async def test_a_retry_here_runs_the_next_attempt(coordinator, worker):
     third = await coordinator.result(run, count=3)
     assert isinstance(third, Completed)
     assert packets.decode(third.output, third.output_type) == 3
+
+
+async def test_a_retry_that_is_ordered_twice_is_begun_once(coordinator, worker, monkeypatch):
+    monkeypatch.setattr(coordinator, "repeats_itself", True)
+    run = await coordinator.execute("fails_twice")
+    third = await coordinator.result(run, count=3)
+    assert isinstance(third, Completed)
+    assert [failed.attempt for failed in coordinator.told(Failed, run)] == [1, 2]
 
 
 async def test_what_a_run_says_is_exported_with_its_names(coordinator, worker):

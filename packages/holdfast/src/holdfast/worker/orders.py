@@ -65,8 +65,9 @@ class Orders:
         if message.outcome == "waiting":
             run.unanswered_since = None if run.result is None else run.unanswered_since
             return
-        if message.outcome == "retry_here" and run.result is not None:
-            self._retry_here(run, message)
+        if message.outcome == "retry_here":
+            if run.result is not None:  # else it was said twice: the next attempt is under way
+                self._retry_here(run, message)
         else:
             self._held.forget(run, kill=run.result is None)
 
