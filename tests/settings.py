@@ -1,6 +1,13 @@
 """The product's settings with what tests change."""
 
+import os
+
 from config.settings import *  # noqa: F403
+from config.settings import CLICKHOUSE_URL as _SHARED
+
+# pytest-django reads this before any conftest runs, and so before that has chosen a database
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    CLICKHOUSE_URL = f"{_SHARED.rpartition('/')[0]}/test_{_worker}"
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
