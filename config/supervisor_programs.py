@@ -37,6 +37,7 @@ _CELERY = (sys.executable, "-m", "celery", "-A", "config")
 # Threads: the jobs wait for mail servers, webhooks and subprocesses, not for the processor.
 _WORKER = (*_CELERY, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "INFO")
 _QUIET = ("--without-gossip", "--without-mingle")
+_LATER = {"engine", "beat"}
 _COMMANDS = {
     "engine": (*_MANAGE, "engine"),
     "platform": (*_WORKER, *_QUIET, "-Q", "platform", "-n", "platform@%h"),
@@ -135,7 +136,8 @@ def _processes(
             programs.append(_web(listening, environment))
         else:
             command = _COMMANDS[name]
-            after = ("prepare", "redis")
+            # what nobody waits for leaves the processors to what somebody does
+            after = ("prepare", "redis", *(("web",) if name in _LATER else ()))
             programs.append(
                 Program(name=name, command=command, environment=environment, after=after)
             )
