@@ -31,7 +31,7 @@ def installed(paths: list[str]) -> Iterator[tuple[str, Path]]:
     found: dict[Path, str] = {}
     for distribution in distributions(path=paths):
         folder = metadata_folder(distribution)
-        if folder is not None and distribution.files is not None:
+        if folder is not None and (folder / "RECORD").is_file():
             found.setdefault(folder, distribution.metadata["Name"])
     yield from sorted(((name, folder) for folder, name in found.items()), key=_by_name)
 
@@ -96,17 +96,16 @@ def licence(distribution: Distribution) -> str:
 
 
 def tampered_copy(paths: list[str], target: Path) -> Path:
-    """Copy the smallest distribution with Python code to `target` and change one of its files.
+    """Copy a small distribution with Python code to `target` and change one of its files.
 
     Returns its metadata folder there.
     """
-    candidates = [
-        (sum(_size(file) for file in files), folder, files)
-        for _, folder in installed(paths)
+    folder, files = next(
+        (folder, files)
+        for folder in sorted((folder for _, folder in installed(paths)), key=_weight)
         if len(files := _inside(recorded(PathDistribution(folder)))) > 1
         and any(file.suffix == ".py" and _size(file) for file in files)
-    ]
-    _, folder, files = min(candidates)
+    )
     for file in files:
         copy = target / file
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +115,11 @@ def tampered_copy(paths: list[str], target: Path) -> Path:
     victim.write_bytes(victim.read_bytes() + b"\n# this line was not published\n")
     _forget_outside(target / folder.name / "RECORD")
     return target / folder.name
+
+
+def _weight(folder: Path) -> tuple[int, str]:
+    """The fewer files, the shorter the RECORD: no need to look at each of them."""
+    return (folder / "RECORD").stat().st_size, folder.name
 
 
 def _inside(files: list[PackagePath]) -> list[PackagePath]:
