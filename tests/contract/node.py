@@ -31,8 +31,15 @@ def installed(version: str) -> Path:
         fcntl.flock(held, fcntl.LOCK_EX)  # workers of one session, and other sessions
         if not (target / ".installed").exists():
             _install(version, target)
-        shutil.copyfile(_HERE / "scenarios.mjs", target / "scenarios.mjs")
+        _place(_HERE / "scenarios.mjs", target / "scenarios.mjs")
     return target
+
+
+def _place(source: Path, target: Path) -> None:
+    """Replaces a file in one step: another worker's Node may be about to read it."""
+    fresh = target.with_suffix(".new")
+    shutil.copyfile(source, fresh)
+    fresh.replace(target)
 
 
 def _install(version: str, target: Path) -> None:
