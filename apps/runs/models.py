@@ -23,6 +23,7 @@ from apps.runs.states import (
     RunStatus,
     TimerKind,
     WaitpointKind,
+    WaitpointStatus,
 )
 
 # plain, sorted values: what goes into a migration must be the same in every process
@@ -393,6 +394,8 @@ class Waitpoint(models.Model):
     batch_id = models.UUIDField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
     tags = ArrayField(models.TextField(), default=list, blank=True)
+    idempotency_key = models.TextField(null=True, blank=True)
+    idempotency_expires_at = models.DateTimeField(null=True, blank=True)
     output = models.TextField(null=True, blank=True)
     output_type = models.TextField(default="application/json")
     error = models.JSONField(null=True, blank=True)
@@ -411,6 +414,10 @@ class Waitpoint(models.Model):
                 condition=Q(kind=WaitpointKind.BATCH.value),
                 name="one_waitpoint_per_batch",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind=WaitpointKind.TIME.value) | Q(due_at__isnull=False),
+                name="waitpoint_of_time_is_due",
+            ),
         ]
         indexes = [
             models.Index(
@@ -423,6 +430,14 @@ class Waitpoint(models.Model):
 
     def __str__(self) -> str:
         return public_id("waitpoint", self.pk)
+
+    @property
+    def status(self) -> WaitpointStatus:
+        """How far it is; one that failed has been given up, by its timeout or with what it stood
+        for."""
+        if self.completed_at is None:
+            return WaitpointStatus.WAITING
+        return WaitpointStatus.COMPLETED if self.error is None else WaitpointStatus.TIMED_OUT
 
 
 class Wait(models.Model):

@@ -45,6 +45,12 @@ class WaitpointKind(StrEnum):
     INPUT = "input"
 
 
+class WaitpointStatus(StrEnum):
+    WAITING = "WAITING"
+    COMPLETED = "COMPLETED"
+    TIMED_OUT = "TIMED_OUT"
+
+
 class BatchStatus(StrEnum):
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -58,6 +64,7 @@ class KeyKind(StrEnum):
     BATCH = "batch"  # the same, of a batch
     REQUEST = "request"  # one logical call of a client, whose retries must not trigger again
     TOKEN = "token"  # noqa: S105 -- a one-time public token that has been used
+    WAITPOINT = "waitpoint"  # an idempotency key of the customer, of a token to wait for
 
 
 FINAL = frozenset(
