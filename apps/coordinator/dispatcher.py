@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from apps.coordinator.bell import listen
-from apps.coordinator.database import DatabaseThread, Outage
 from apps.coordinator.seats import Seat
 from apps.core import clock, metrics
+from apps.core.database import DatabaseThread, Outage
+from apps.core.hearing import listen
 from apps.core.ids import public_id
 from apps.runs.limits import limits
 from apps.runs.operations.claim import Offer
