@@ -9,10 +9,10 @@ from rest_framework.request import Request
 
 from apps.accounts.errors import NotAuthenticated
 from apps.accounts.operations.tokens import resolve_token
-from apps.api import public_tokens
 from apps.api.caller import Caller
 from apps.api.errors import Unauthorized
 from apps.core import clock
+from apps.environments import public_tokens
 from apps.environments.credentials import resolve_key
 from apps.orgs.actors import Actor
 
@@ -47,4 +47,12 @@ def _resolve(token: str, *, branch: str | None, now: datetime) -> Caller:
             return Caller(environment=resolve_key(token, branch, now=now))
     except NotAuthenticated:
         raise Unauthorized from None  # in the words that clients know
-    return public_tokens.verify(token, now=now)
+    return _resolve_public(token, now=now)
+
+
+def _resolve_public(token: str, *, now: datetime) -> Caller:
+    try:
+        opened = public_tokens.verify(token, now=now)
+    except NotAuthenticated as error:
+        raise Unauthorized(error.message) from None
+    return Caller(environment=opened.scope, grants=opened.grants, token_digest=opened.digest)

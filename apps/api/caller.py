@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.api.errors import ScopeMissing, Unauthorized
-from apps.api.grants import Grants, Resource
+from apps.environments.grants import Grants, Resource
 from apps.environments.scope import Scope
 
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from rest_framework.response import Response
 
-from apps.api import public_tokens
 from apps.api.caller import Caller
 from apps.core.ids import public_id
+from apps.environments import public_tokens
 
 
 def give_token(

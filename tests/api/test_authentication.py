@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from apps.api.public_tokens import AUDIENCE, ISSUER
 from apps.core.ids import public_id
 from apps.environments.models import EnvironmentKey
+from apps.environments.public_tokens import AUDIENCE, ISSUER
 from tests import factories
 from tests.api.client import Api
 

@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from apps.api import public_tokens
 from apps.core import clock, metrics
 from apps.core.ids import new_id, public_id
+from apps.environments import public_tokens
 from apps.telemetry.buffer import Buffer
 from apps.telemetry.errors import StoreDown
 from apps.telemetry.limits import TelemetryLimits

@@ -8,7 +8,6 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import public_tokens
 from apps.api.access import accepts
 from apps.api.endpoint import Endpoint, read
 from apps.api.schema import errors
@@ -23,7 +22,7 @@ from apps.api.serializers.environments import (
 from apps.core.durations import parse_duration
 from apps.core.errors import Invalid
 from apps.core.ids import public_id
-from apps.environments import queries
+from apps.environments import public_tokens, queries
 from apps.environments.operations.keys import regenerate_key
 from apps.environments.operations.life import pause_environment, resume_environment
 from apps.environments.scope import Scope

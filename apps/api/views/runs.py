@@ -12,7 +12,6 @@ from rest_framework.response import Response
 
 from apps.api.access import Public, accepts
 from apps.api.endpoint import Endpoint, read
-from apps.api.grants import Resource
 from apps.api.paging import CURSOR_PARAMETERS, cursor_page, pagination
 from apps.api.run_filters import FILTER_PARAMETERS, require_tasks, run_filters
 from apps.api.schema import errors
@@ -38,6 +37,7 @@ from apps.core.durations import parse_moment
 from apps.core.errors import NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.core.paging import Page, merged
+from apps.environments.grants import Resource
 from apps.environments.queries import get_environment
 from apps.environments.scope import Scope
 from apps.orgs.actors import SYSTEM

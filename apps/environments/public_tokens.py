@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import jwt
 
-from apps.api.caller import Caller
-from apps.api.errors import Unauthorized
-from apps.api.grants import Grants
+from apps.accounts.errors import NotAuthenticated
 from apps.core.crypto import digest
 from apps.core.errors import NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.environments.credentials import public_scope, signing_keys
+from apps.environments.grants import Grants
+from apps.environments.scope import Scope
 
 # Constants of the clients, the same for every server.
 ISSUER = "https://id.trigger.dev"
@@ -24,13 +25,22 @@ _ALGORITHM = "HS256"
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 
 
-def verify(token: str, *, now: datetime) -> Caller:
-    """Who holds this token and what it grants; raises Unauthorized."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicToken:
+    """What a public token opens, and what it allows there."""
+
+    scope: Scope
+    grants: Grants
+    digest: bytes | None  # of one that may be used once
+
+
+def verify(token: str, *, now: datetime) -> PublicToken:
+    """What this token opens and grants; raises NotAuthenticated."""
     environment_id = _claimed_environment(token)
     for secret in signing_keys(environment_id, now=now):
         if claims := _open(token, secret):
-            return _caller(token, claims, environment_id, now=now)
-    raise Unauthorized("Invalid public token: it was not signed with a key of its environment")
+            return _opened(token, claims, environment_id, now=now)
+    raise NotAuthenticated("Invalid public token: it was not signed with a key of its environment")
 
 
 def sign(
@@ -60,10 +70,10 @@ def _claimed_environment(token: str) -> UUID:
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         if claims.get("pub") is not True:
-            raise Unauthorized("Invalid public token: it does not say that it is public")
+            raise NotAuthenticated("Invalid public token: it does not say that it is public")
         return parse_public_id("env", str(claims.get("sub")))
     except (jwt.InvalidTokenError, NotFound):
-        raise Unauthorized("Invalid public token: it is malformed") from None
+        raise NotAuthenticated("Invalid public token: it is malformed") from None
 
 
 def _open(token: str, secret: str) -> dict[str, Any] | None:
@@ -79,9 +89,9 @@ def _open(token: str, secret: str) -> dict[str, Any] | None:
     except jwt.InvalidSignatureError:
         return None
     except jwt.ExpiredSignatureError:
-        raise Unauthorized("Invalid public token: it has expired") from None
+        raise NotAuthenticated("Invalid public token: it has expired") from None
     except jwt.InvalidTokenError as error:
-        raise Unauthorized(f"Invalid public token: {error}") from None
+        raise NotAuthenticated(f"Invalid public token: {error}") from None
     return claims
 
 
@@ -90,12 +100,14 @@ def _key(secret: str) -> bytes:
     return secret.encode().ljust(32, b"\0")
 
 
-def _caller(token: str, claims: dict[str, Any], environment_id: UUID, *, now: datetime) -> Caller:
+def _opened(
+    token: str, claims: dict[str, Any], environment_id: UUID, *, now: datetime
+) -> PublicToken:
     scopes = claims.get("scopes") or ()
     if not isinstance(scopes, list | tuple) or not all(isinstance(scope, str) for scope in scopes):
-        raise Unauthorized("Invalid public token: its scopes are not a list of strings")
-    return Caller(
-        environment=public_scope(environment_id, scopes=tuple(scopes), now=now),
+        raise NotAuthenticated("Invalid public token: its scopes are not a list of strings")
+    return PublicToken(
+        scope=public_scope(environment_id, scopes=tuple(scopes), now=now),
         grants=Grants.parse(scopes),
-        token_digest=digest(token) if claims.get("otu") is True else None,
+        digest=digest(token) if claims.get("otu") is True else None,
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from apps.api.grants import Grants
+from apps.environments.grants import Grants
 
 
 def granted(*scopes: str) -> Grants:
