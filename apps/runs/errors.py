@@ -28,3 +28,11 @@ def ended_as(status: str) -> dict[str, Any]:
 def internal(code: str, message: str) -> dict[str, Any]:
     """A TaskRunError for something that the platform, not the task's code, has to say."""
     return {"type": "INTERNAL_ERROR", "code": code, "message": message}
+
+
+def timed_out() -> dict[str, Any]:
+    """What who waits for a token is told when nobody has completed it in time."""
+    return {
+        "code": "TRIGGER_WAITPOINT_TIMEOUT",
+        "message": "The token was not completed in time",
+    }

@@ -24,6 +24,9 @@ class Limits:
     name_length: int = 255
     idempotency_key_length: int = 2048
     idempotency_seconds: int = 30 * 86_400
+    token_timeout_seconds: int = 600
+    token_key_seconds: int = 3_600
+    waitpoint_days: int = 30
     attempts_per_run: int = 250
     default_attempts: int = 3
     batch_items: int = 10_000

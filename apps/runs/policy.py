@@ -8,7 +8,7 @@ import math
 import random
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from apps.core.errors import Invalid, TooLarge
@@ -23,6 +23,8 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNSTORABLE_TEXT = "{} may have no NUL character and no half of a surrogate pair in it"
 _MOST_INTEGER = 2**31 - 1
 _YEAR_MS = 365 * 86_400_000
+_YEAR_3000_MS = 32_503_680_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR_TEXTS = ("type", "code", "name", "message", "raw", "stackTrace")
 
 
@@ -68,6 +70,11 @@ def executed(milliseconds: int) -> int:
     return max(0, min(milliseconds, _YEAR_MS))
 
 
+def moment(milliseconds: int) -> datetime:
+    """A time that a worker named, in milliseconds since 1970, within bounds."""
+    return _EPOCH + timedelta(milliseconds=max(0, min(milliseconds, _YEAR_3000_MS)))
+
+
 def own_queue(task: str) -> str:
     """The queue of a task that names none."""
     return f"task/{task}"
@@ -105,12 +112,12 @@ def kept_error(error: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     return {name: text if len(text) <= most else f"{text[:most]}…" for name, text in texts.items()}
 
 
-def check_tags(tags: Iterable[str], limits: Limits) -> None:
+def check_tags(tags: Iterable[str], limits: Limits, *, subject: str = "a run") -> None:
     """Raise Invalid when there are too many tags, or one is empty, too long or not storable."""
     known = set(tags)
     if len(known) > limits.tags_per_run:
         raise Invalid(
-            f"a run may have {limits.tags_per_run} tags, this one would have {len(known)}",
+            f"{subject} may have {limits.tags_per_run} tags, this one would have {len(known)}",
             detail={"tags": ["too many"]},
         )
     for tag in known:

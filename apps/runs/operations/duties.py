@@ -37,6 +37,7 @@ from apps.runs.operations.versions import (
     park_unknown,
     release_pending_everywhere,
 )
+from apps.runs.operations.waitpoints import complete_due, forget_waitpoints
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
 
 BITE = 500
@@ -222,8 +223,10 @@ def _record(runs: list[Run], kind: str, now: datetime) -> None:
     )  # fmt: skip
 
 
-FAST: tuple[Duty, ...] = (queue_due, expire, rescue, end_overdue_cancellations)
+FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_cancellations)
 """Duties of every tick."""
 
-SLOW: tuple[Duty, ...] = (make_partitions, release_pending, adopt_queues, forget_keys)
+SLOW: tuple[Duty, ...] = (
+    make_partitions, release_pending, adopt_queues, forget_keys, forget_waitpoints,
+)  # fmt: skip
 """Duties of about every tenth tick."""

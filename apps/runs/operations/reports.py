@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -46,11 +46,22 @@ class Report:
         """The waitpoints that it names, without those that cannot be."""
         return list(_waitpoint_ids(self.message)) if isinstance(self.message, Suspended) else []
 
+    @property
+    def times(self) -> dict[UUID, datetime]:
+        """The waitpoints of its own making, and when they complete."""
+        timed = self.message.times if isinstance(self.message, Suspended) else []
+        due = {each.id: policy.moment(each.due_ms) for each in timed}
+        return {identifier: due[name] for name, identifier in _parsed(due)}
+
 
 def _waitpoint_ids(message: Suspended) -> Iterable[UUID]:
-    for name in dict.fromkeys(message.waitpoints):
+    return (identifier for _, identifier in _parsed(dict.fromkeys(message.waitpoints)))
+
+
+def _parsed(names: Iterable[str]) -> Iterator[tuple[str, UUID]]:
+    for name in names:
         try:
-            yield parse_public_id("waitpoint", name)
+            yield name, parse_public_id("waitpoint", name)
         except DomainError:
             continue
 

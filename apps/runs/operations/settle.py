@@ -21,7 +21,7 @@ from apps.runs import policy
 from apps.runs.errors import internal
 from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
-from apps.runs.models import Run
+from apps.runs.models import Lease, Run
 from apps.runs.operations.finish import Ending, finish_runs
 from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
 from apps.runs.operations.metadata import apply_operations
@@ -34,7 +34,7 @@ from apps.runs.operations.retry import (
     retry_later,
     retry_or_end,
 )
-from apps.runs.operations.waiting import suspend_run, waiting_for
+from apps.runs.operations.waiting import TimeWait, make_times, suspend_run, waiting_for
 from apps.runs.states import AttemptStatus, RunStatus
 from holdfast.protocol import (
     Completed,
@@ -64,6 +64,7 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
     """
     if not reports:
         return []
+    _make_times(reports, now=now)
     waitpoints = _lock_places(reports)
     run_ids = list(dict.fromkeys(report.run_id for report in reports))
     # with those that an end may wake, so that all are locked in one order
@@ -75,6 +76,29 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
         batch.apply(report)
     batch.flush()
     return batch.answers
+
+
+def _make_times(reports: Sequence[Report], *, now: datetime) -> None:
+    """Make what only its own run waits for, before anything is locked; of no use to a stale one."""
+    asked = [report for report in reports if report.times]
+    if not asked:
+        return
+    leases = Lease.objects.filter(pk__in=[report.run_id for report in asked])
+    places = {
+        (run_id, session_id): environment_id
+        for run_id, session_id, environment_id in leases.values_list(
+            "run_id", "session_id", "environment_id"
+        )
+    }
+    make_times(
+        [
+            TimeWait(id=identifier, environment_id=environment_id, due_at=due_at)
+            for report in asked
+            if (environment_id := places.get((report.run_id, report.session_id)))
+            for identifier, due_at in report.times.items()
+        ],
+        now=now,
+    )
 
 
 def _lock_places(reports: Sequence[Report]) -> dict[UUID, UUID]:

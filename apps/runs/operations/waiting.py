@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -37,6 +38,34 @@ def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> U
     )
     Waitpoint.objects.bulk_create([fresh], ignore_conflicts=True)
     return Waitpoint.objects.values_list("id", flat=True).get(run_id=run_id, kind=WaitpointKind.RUN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeWait:
+    """A time that one run waits for, under an id of the run's own choice."""
+
+    id: UUID
+    environment_id: UUID
+    due_at: datetime
+
+
+def make_times(times: Sequence[TimeWait], *, now: datetime) -> None:
+    """Make the waitpoints of these times; an id that is known keeps the time it had first."""
+    Waitpoint.objects.bulk_create(
+        [
+            Waitpoint(
+                id=time.id,
+                environment_id=time.environment_id,
+                kind=WaitpointKind.TIME,
+                due_at=time.due_at,
+                created_at=now,
+                completed_at=now if time.due_at <= now else None,
+            )
+            # in one order, since two that insert the same id wait for each other
+            for time in sorted(times, key=lambda time: time.id)
+        ],
+        ignore_conflicts=True,
+    )
 
 
 def suspend_run(run: Run, waitpoint_ids: Sequence[UUID], *, needs_all: bool, now: datetime) -> None:

@@ -94,13 +94,28 @@ class Beat(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A waitpoint that its run makes itself, with an id of its own choice: a time.
+
+    `due_ms` is the moment in milliseconds since 1970. The first that names the id sets it.
+    """
+
+    id: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended(Message):
-    """The run is blocked on waitpoints; it is resumed when any, or all, of them complete."""
+    """The run is blocked on waitpoints; it is resumed when any, or all, of them complete.
+
+    `waitpoints` names all of them; those in `times` exist from this message on.
+    """
 
     type: ClassVar[str] = "suspended"
     run: str
     generation: int
     waitpoints: list[str]
+    times: list[Timed] = field(default_factory=list)
     need: Literal["any", "all"] = "any"
     executed_ms: int = 0
 
@@ -299,6 +314,9 @@ TO_WORKER: tuple[type[Message], ...] = (
 )  # fmt: skip
 
 
+_NESTED = (Held, Timed, WaitpointResult)
+
+
 class ProtocolError(Exception):
     """A frame or message that this side does not understand; the text says why."""
 
@@ -350,7 +368,7 @@ def _adapters(known: tuple[type[Message], ...]) -> dict[str, pydantic.TypeAdapte
 def _fields(message: Message) -> dict[str, Any]:
     shallow = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
     return {
-        name: [dataclasses.asdict(v) if isinstance(v, Held | WaitpointResult) else v for v in value]
+        name: [dataclasses.asdict(v) if isinstance(v, _NESTED) else v for v in value]
         if isinstance(value, list)
         else value
         for name, value in shallow.items()

@@ -1,0 +1,150 @@
+"""Waitpoints that are completed from outside of runs: tokens, and times that have come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from apps.core.errors import Invalid, NotFound
+from apps.core.ids import floor, new_id
+from apps.core.transactions import retried
+from apps.environments.scope import Scope
+from apps.orgs.permissions import Permission, require
+from apps.runs import policy
+from apps.runs.errors import timed_out
+from apps.runs.limits import limits
+from apps.runs.models import Wait, Waitpoint
+from apps.runs.operations.keys import Hold, hold_keys
+from apps.runs.operations.waiting import wake_waiters
+from apps.runs.states import KeyKind, WaitpointKind
+
+BITE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedToken:
+    """A token to wait for; cached when its idempotency key belongs to an earlier one."""
+
+    waitpoint_id: UUID
+    is_cached: bool
+
+
+@retried
+def create_token(
+    scope: Scope,
+    *,
+    timeout_at: datetime | None = None,
+    tags: Sequence[str] = (),
+    idempotency_key: str | None = None,
+    idempotency_ttl: timedelta | None = None,
+    now: datetime,
+) -> CreatedToken:
+    """Make something that runs may wait for until it is completed, or its time is over.
+
+    The same idempotency key, while it lives, answers with the same token, completed or not.
+    """
+    require(scope.actor, Permission.WAITPOINTS_WRITE)
+    bounds = limits()
+    policy.check_tags(tags, bounds, subject="a token")
+    policy.check_key(idempotency_key, bounds, field="idempotencyKey")
+    life = _life(idempotency_ttl)
+    fresh = Waitpoint(
+        id=new_id(),
+        environment_id=scope.environment_id,
+        kind=WaitpointKind.TOKEN,
+        due_at=timeout_at or now + timedelta(seconds=bounds.token_timeout_seconds),
+        tags=list(dict.fromkeys(tags)),
+        idempotency_key=idempotency_key,
+        idempotency_expires_at=now + life if idempotency_key else None,
+        created_at=now,
+    )
+    if idempotency_key is not None:
+        hold = Hold(task="", key=idempotency_key, run_id=fresh.pk, life=life)
+        holder = hold_keys(scope.environment_id, KeyKind.WAITPOINT, [hold], now=now)[fresh.pk]
+        if holder != fresh.pk:
+            return CreatedToken(waitpoint_id=holder, is_cached=True)
+    fresh.save(force_insert=True)
+    return CreatedToken(waitpoint_id=fresh.pk, is_cached=False)
+
+
+def _life(ttl: timedelta | None) -> timedelta:
+    if ttl is None:
+        return timedelta(seconds=limits().token_key_seconds)
+    if ttl <= timedelta(0):
+        raise Invalid(
+            "idempotencyKeyTTL is more than 0 seconds",
+            detail={"idempotencyKeyTTL": ["out of bounds"]},
+        )
+    return ttl
+
+
+@retried
+def complete_token(
+    scope: Scope,
+    *,
+    waitpoint_id: UUID,
+    output: str | None = None,
+    output_type: str = "application/json",
+    now: datetime,
+) -> bool:
+    """Complete a token and wake who waits for it; False when it was over already."""
+    require(scope.actor, Permission.WAITPOINTS_WRITE)
+    found = Waitpoint.objects.filter(environment_id=scope.environment_id)
+    return _complete_token(found.filter(pk=waitpoint_id), output, output_type, now=now)
+
+
+@retried
+def complete_called_back(
+    *, waitpoint_id: UUID, output: str | None, output_type: str = "application/json", now: datetime
+) -> bool:
+    """Complete a token by its callback; the caller has verified the callback's secret."""
+    found = Waitpoint.objects.filter(pk=waitpoint_id)
+    return _complete_token(found, output, output_type, now=now)
+
+
+def _complete_token(
+    wanted: QuerySet[Waitpoint], output: str | None, output_type: str, *, now: datetime
+) -> bool:
+    policy.check_payload(output, limits())
+    token = wanted.filter(kind=WaitpointKind.TOKEN).select_for_update().first()
+    if token is None:
+        raise NotFound
+    if token.completed_at is not None:
+        return False
+    token.output, token.output_type, token.completed_at = output, output_type, now
+    token.save(update_fields=["output", "output_type", "completed_at"])
+    wake_waiters([token.pk], now=now)
+    return True
+
+
+@retried
+def complete_due(now: datetime) -> int:
+    """Complete the waitpoints whose time has come: what was a timeout, as timed out."""
+    due = list(
+        Waitpoint.objects.select_for_update(skip_locked=True)
+        .filter(completed_at=None, due_at__lte=now)
+        .only("id", "kind", "due_at")
+        .order_by("due_at")[:BITE]
+    )
+    times = [waitpoint.pk for waitpoint in due if waitpoint.kind == WaitpointKind.TIME]
+    others = [waitpoint.pk for waitpoint in due if waitpoint.kind != WaitpointKind.TIME]
+    Waitpoint.objects.filter(pk__in=times).update(completed_at=now)
+    Waitpoint.objects.filter(pk__in=others).update(completed_at=now, error=timed_out())
+    wake_waiters([waitpoint.pk for waitpoint in due], now=now)
+    return len(due)
+
+
+@retried
+def forget_waitpoints(now: datetime) -> int:
+    """Remove waitpoints that were completed long ago and that no run waits for any more."""
+    before = now - timedelta(days=limits().waitpoint_days)
+    # by id, which begins with the time of creation: the oldest are found without an index of ends
+    old = Waitpoint.objects.filter(pk__lt=floor(before), completed_at__lte=before)
+    unused = old.exclude(pk__in=Wait.objects.values("waitpoint_id")).order_by("pk")
+    batch = list(unused.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BITE])
+    Waitpoint.objects.filter(pk__in=batch).delete()
+    return len(batch)
