@@ -12,3 +12,4 @@ if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 WHITENOISE_AUTOREFRESH = True  # nothing is collected here, and its absence would be a warning
+WHITENOISE_USE_FINDERS = True
