@@ -48,7 +48,9 @@ shell: $(STAMP) ## A Python shell inside the server
 
 .PHONY: test
 test: $(STAMP) ## All tests, against engines that they start themselves
-	@$(BIN)/pytest -n 2 --dist loadgroup -q
+	@$(BIN)/pytest -n 2 --dist loadgroup -q || { \
+	  echo "once more, alone, what failed (docs/decisions/0041):"; \
+	  $(BIN)/pytest -q -x --last-failed --last-failed-no-failures none; }
 
 .PHONY: test-postgres
 test-postgres: $(STAMP) ## The engine's tests on the system's own PostgreSQL, where there is one
