@@ -94,6 +94,31 @@ class Beat(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that the journal of a durable run keeps: a step, a wait, a moment, and its result.
+
+    `seq` counts what the code was given, in the order in which it was given it, from 1. `position`
+    is the place of the call in the code, such as ``3``, or ``3.1`` in a coroutine started beside
+    the function. `after` is the `seq` of the latest result that the code knew when it made the
+    call. `digest` is that of the arguments, where they can be encoded. Times are in milliseconds.
+    """
+
+    seq: int
+    position: str
+    kind: str
+    name: str
+    after: int = 0
+    digest: str | None = None
+    ok: bool = True
+    output: Packet = None
+    output_type: str = "application/json"
+    error: dict[str, Any] | None = None
+    attempts: int = 1
+    started_ms: int = 0
+    took_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
     """A waitpoint that its run makes itself, with an id of its own choice: a time.
 
@@ -108,7 +133,9 @@ class Timed:
 class Suspended(Message):
     """The run is blocked on waitpoints; it is resumed when any, or all, of them complete.
 
-    `waitpoints` names all of them; those in `times` exist from this message on.
+    `waitpoints` names all of them; those in `times` exist from this message on. With `release` the
+    worker lets go of a durable run: its journal is all that is kept, `executed_ms` is what this
+    worker has executed of the attempt, and any worker gets it with Execute when it is woken.
     """
 
     type: ClassVar[str] = "suspended"
@@ -118,6 +145,17 @@ class Suspended(Message):
     times: list[Timed] = field(default_factory=list)
     need: Literal["any", "all"] = "any"
     executed_ms: int = 0
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps(Message):
+    """More of a durable run's journal, in order; answered with Recorded after the commit."""
+
+    type: ClassVar[str] = "steps"
+    run: str
+    generation: int
+    entries: list[Entry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +180,9 @@ class Failed(Message):
 
     `error` is a TaskRunError of the wire contract (``{"type": "BUILT_IN_ERROR", "name", "message",
     "stackTrace"}`` or ``{"type": "INTERNAL_ERROR", "code", "message"}``). `retry_delay_ms` is what
-    the task's own retry policy decided; None means that it must not be retried.
+    the task's own retry policy decided; None means that it must not be retried. `rewind` names the
+    entries of the journal that failed it: the next attempt does these again, and what was called
+    after the first of them was known.
     """
 
     type: ClassVar[str] = "failed"
@@ -153,6 +193,7 @@ class Failed(Message):
     error: dict[str, Any]
     retry_delay_ms: int | None = None
     executed_ms: int = 0
+    rewind: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +247,28 @@ class Refused(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitpointResult:
+    """How a waitpoint ended; for a child run `id` is the waitpoint and `run` the child."""
+
+    id: str
+    ok: bool
+    run: str | None = None
+    output: Packet = None
+    output_type: str = "application/json"
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execute(Message):
     """Start this attempt now.
 
     `context` is the JSON form of ``ctx`` (see `holdfast.context`): run, attempt, task, queue,
     environment, organization, project, batch, version, machine.
+
+    A durable run comes with the `journal` of what it has done, or with `journal_length` alone when
+    that is too large for a message and is fetched from the API, and with the `results` of what it
+    has waited for. `is_resumed` says that the attempt goes on, of which `attempt_executed_ms` have
+    been executed.
     """
 
     type: ClassVar[str] = "execute"
@@ -227,18 +285,21 @@ class Execute(Message):
     executed_ms: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
+    is_resumed: bool = False
+    attempt_executed_ms: int = 0
+    journal: list[Entry] = field(default_factory=list)
+    journal_length: int = 0
+    results: list[WaitpointResult] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitpointResult:
-    """How a waitpoint ended; for a child run `id` is the waitpoint and `run` the child."""
+class Recorded(Message):
+    """The answer to Steps, after its commit: everything up to `through` is kept."""
 
-    id: str
-    ok: bool
-    run: str | None = None
-    output: Packet = None
-    output_type: str = "application/json"
-    error: dict[str, Any] | None = None
+    type: ClassVar[str] = "recorded"
+    run: str
+    generation: int
+    through: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,13 +321,14 @@ class Settled(Message):
     """The answer to Completed, Failed, Suspended and Rejected, after its commit.
 
     ``retry_here``: keep the process, start attempt `attempt` after `delay_ms` under the same
-    generation. Anything else: forget the run.  ``waiting`` answers Suspended: keep the process.
+    generation. ``waiting`` answers Suspended: keep the process. ``released`` answers it too: only
+    the rows are left, let the process go. Anything else: forget the run.
     """
 
     type: ClassVar[str] = "settled"
     run: str
     generation: int
-    outcome: Literal["final", "retry_here", "requeued", "waiting"]
+    outcome: Literal["final", "retry_here", "requeued", "waiting", "released"]
     attempt: int | None = None
     delay_ms: int = 0
 
@@ -307,14 +369,14 @@ class Malformed(Message):
 
 
 TO_COORDINATOR: tuple[type[Message], ...] = (
-    Hello, Capacity, Started, Beat, Suspended, Completed, Failed, Rejected, MetadataChanged,
+    Hello, Capacity, Started, Beat, Suspended, Steps, Completed, Failed, Rejected, MetadataChanged,
 )  # fmt: skip
 TO_WORKER: tuple[type[Message], ...] = (
-    Welcome, Refused, Execute, Resume, Settled, Stale, Cancel, Drain, Malformed,
+    Welcome, Refused, Execute, Resume, Recorded, Settled, Stale, Cancel, Drain, Malformed,
 )  # fmt: skip
 
 
-_NESTED = (Held, Timed, WaitpointResult)
+_NESTED = (Held, Timed, WaitpointResult, Entry)
 
 
 class ProtocolError(Exception):
