@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 _FULL = "No space left on device"
@@ -17,6 +18,11 @@ def full_disk(log: str, folder: Path) -> str | None:
     if _FULL in log or "NOT_ENOUGH_SPACE" in log:
         return f"The disk is full: make room in the file system of {folder} and start again"
     return None
+
+
+def left_full(folder: Path) -> str | None:
+    """The sentence for a disk so full that not even the log could say so."""
+    return full_disk(_FULL, folder) if shutil.disk_usage(folder).free == 0 else None
 
 
 def from_os(error: OSError, folder: Path) -> StoreError:

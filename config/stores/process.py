@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from config.stores.errors import StoreError
+from config.stores.errors import StoreError, left_full
 from config.stores.home import Home
 
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -149,6 +149,8 @@ class Child:
             return diagnosis
         if code < 0:
             return f"{self.program.name} was killed by {signal.Signals(-code).name}"
+        if full := left_full(self.log.parent):
+            return full
         latest = tail.strip().splitlines()[-1:] or ["it said nothing"]
         ended = f"{self.program.name} ended with exit code {code}"
         return f"{ended}: {latest[0].strip()} (its log is {self.log})"

@@ -18,7 +18,9 @@ from django.conf import settings
 
 from config.stores.clickhouse.store import ClickHouse
 from config.stores.errors import StoreError
+from config.stores.home import Home
 from config.stores.process import Child
+from tests.stores.conftest import fill
 
 MOMENT = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -359,6 +361,17 @@ def test_a_corrupt_folder_is_told_in_one_sentence(clickhouse, home, run):
     assert "\n" not in str(refused.value)
 
 
-def test_a_full_disk_is_told(clickhouse):
-    told = clickhouse.diagnose("cannot open: Code: 243. ... (NOT_ENOUGH_SPACE)")
-    assert "The disk is full" in str(told)
+def test_a_full_disk_is_told_in_one_sentence(small_disk):
+    home = Home(small_disk)
+    home.make()
+    clickhouse = ClickHouse(home)
+    child = Child(clickhouse.program(), home)
+    fill(small_disk)
+    child.start()
+    try:
+        with pytest.raises(StoreError, match=r"The disk is full: make room in .*small") as told:
+            child.wait_ready()
+    finally:
+        child.kill()
+        clickhouse.close()
+    assert "\n" not in str(told.value)

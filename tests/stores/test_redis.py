@@ -4,8 +4,10 @@ import pytest
 import redis
 
 from config.stores.errors import StoreError
+from config.stores.home import Home
 from config.stores.process import Child
 from config.stores.redis import Redis
+from tests.stores.conftest import fill
 
 
 def connect(store: Redis) -> redis.Redis:
@@ -59,6 +61,17 @@ def test_a_snapshot_that_it_cannot_read_is_told_in_one_sentence(home, snapshot, 
     assert "\n" not in told
 
 
-def test_a_full_disk_is_told(home):
-    told = Redis(home).diagnose("Fatal error: can't open the log: No space left on device")
-    assert "The disk is full" in str(told)
+def test_a_full_disk_does_not_stop_it(small_disk):
+    home = Home(small_disk)
+    home.make()
+    fill(small_disk)
+    store = Redis(home)
+    child = Child(store.program(), home)
+    child.start()
+    try:
+        child.wait_ready()
+        with connect(store) as client:
+            client.set("rung", "yes")
+            assert client.get("rung") == "yes"
+    finally:
+        child.kill()
