@@ -94,6 +94,7 @@ class Run(models.Model):
     batch_id = models.UUIDField(null=True, blank=True)
     batch_index = models.PositiveIntegerField(null=True, blank=True)
     replay_of_id = models.UUIDField(null=True, blank=True)
+    schedule_id = models.UUIDField(null=True, blank=True)
 
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -140,6 +141,12 @@ class Run(models.Model):
                 fields=["batch_id", "batch_index"],
                 condition=Q(batch_id__isnull=False),
                 name="run_batch",
+            ),
+            # list_runs of a schedule
+            models.Index(
+                fields=["schedule_id", "-id"],
+                condition=Q(schedule_id__isnull=False),
+                name="run_newest_of_schedule",
             ),
         ]
 

@@ -68,6 +68,7 @@ class TriggerRequest:
     source: str = "api"
     traceparent: str | None = None
     replay_of_id: UUID | None = None
+    schedule_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +240,7 @@ def _run(
         batch_id=request.batch_id,
         batch_index=request.batch_index,
         replay_of_id=request.replay_of_id,
+        schedule_id=request.schedule_id,
         created_at=now,
         updated_at=now,
         queued_at=now if status == RunStatus.QUEUED else None,
