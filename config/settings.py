@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from apps.realtime.limits import RealtimeLimits
 from apps.runs.limits import Limits
 from apps.telemetry.limits import TelemetryLimits
 from config.env import Reader
@@ -153,6 +154,7 @@ INSTALLED_APPS = [
     "apps.telemetry",
     "apps.api",
     "apps.coordinator",
+    "apps.realtime",
 ]
 SITE_ID = 1
 MIDDLEWARE = [
@@ -256,6 +258,7 @@ elif APPINSIGHTS_CONNECTION_STRING:
 
 LIMITS = Limits.read(env)
 TELEMETRY = TelemetryLimits.read(env)
+REALTIME = RealtimeLimits.read(env)
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 
 env.finish()

@@ -27,6 +27,13 @@ workers_connected = Gauge("holdfast_workers_connected", "Workers connected to th
 runs_held = Gauge("holdfast_runs_held", "Runs that workers of this process hold.")
 stale_messages = Counter("holdfast_stale_messages", "Worker messages under a lease that was lost.")
 
+# -- Realtime ----------------------------------------------------------------------------------
+
+realtime_streams = Gauge("holdfast_realtime_streams", "Streams that are open in this process.")
+realtime_resyncs = Counter(
+    "holdfast_realtime_resyncs", "Streams that read too slowly and were told to look anew."
+)
+
 # -- Engine ------------------------------------------------------------------------------------
 
 duty_seconds = Histogram(
