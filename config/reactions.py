@@ -9,7 +9,14 @@ from apps.environments.reactions import forget_credentials
 from apps.orgs.facts import InviteCreated, MemberRemoved
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
-from apps.runs.facts import CancelRequested, RunFinished, RunsReady, RunsStarted, RunsTriggered
+from apps.runs.facts import (
+    CancelRequested,
+    RunFinished,
+    RunsNoted,
+    RunsReady,
+    RunsStarted,
+    RunsTriggered,
+)
 from apps.runs.jobs import kick, warm_up
 from apps.runs.reactions import (
     adopt_queues,
@@ -18,16 +25,18 @@ from apps.runs.reactions import (
     measure_starts,
     release_waiting,
     ring_for_cancel,
+    ring_for_change,
     ring_for_ready,
 )
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
-    CancelRequested: (ring_for_cancel,),
+    CancelRequested: (ring_for_cancel, ring_for_change),
     QueuesChanged: (adopt_queues,),
-    RunFinished: (count_finished,),
-    RunsTriggered: (count_triggered,),
-    RunsStarted: (measure_starts,),
+    RunFinished: (count_finished, ring_for_change),
+    RunsTriggered: (count_triggered, ring_for_change),
+    RunsStarted: (measure_starts, ring_for_change),
+    RunsNoted: (ring_for_change,),
     RunsReady: (ring_for_ready, kick),
     VersionPromoted: (release_waiting, warm_up),
     InviteCreated: (mail_invite,),

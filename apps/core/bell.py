@@ -20,11 +20,13 @@ from django.conf import settings
 CHANNEL = "holdfast:bell"
 HERE = secrets.token_hex(8)  # which process rang
 _QUIET_SECONDS = 2.0
+_SELDOM_SECONDS = 0.2
 
 Ring = dict[str, Any]
 
 log = logging.getLogger(__name__)
 _silent_until = 0.0
+_seldom_until: dict[str, float] = {}
 _near: list[Callable[[Ring], None]] = []
 
 
@@ -41,6 +43,14 @@ def ring(kind: str, **detail: Any) -> None:
     except redis.RedisError as error:
         _silent_until = time.monotonic() + _QUIET_SECONDS
         log.warning("the bell is silent: Redis is not reachable", extra={"error": str(error)})
+
+
+def ring_seldom(kind: str) -> None:
+    """Ring at most five times a second: for listeners that go on looking for a while when told."""
+    now = time.monotonic()
+    if now >= _seldom_until.get(kind, 0.0):
+        _seldom_until[kind] = now + _SELDOM_SECONDS
+        ring(kind)
 
 
 @contextmanager

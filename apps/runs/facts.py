@@ -37,6 +37,13 @@ class RunsStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunsNoted:
+    """Something about runs was noted that moves none of them: metadata, tags, another time."""
+
+    environment_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """A run reached a final status."""
 

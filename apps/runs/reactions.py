@@ -12,6 +12,11 @@ def ring_for_ready(fact: RunsReady) -> None:
     bell.ring("ready", environment=str(fact.environment_id))
 
 
+def ring_for_change(_: object) -> None:
+    """Whoever follows the events of runs looks now; which ones, the feed says."""
+    bell.ring_seldom("changed")
+
+
 def ring_for_cancel(fact: CancelRequested) -> None:
     bell.ring("cancel", session=str(fact.session_id), run=str(fact.run_id))
 

@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from apps.core.errors import Invalid, NotFound
+from apps.core.facts import publish
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.runs import policy
+from apps.runs.facts import RunsNoted
 from apps.runs.limits import limits
 from apps.runs.models import Run, RunEvent
 
@@ -81,6 +83,7 @@ def _save(run: Run, *, now: datetime) -> None:
         run_id=run.pk, environment_id=run.environment_id, kind="metadata", status=run.status,
         attempt=run.attempt_count, at=now,
     )  # fmt: skip
+    publish(RunsNoted(environment_id=run.environment_id))
 
 
 def applied(metadata: dict[str, Any], operations: Iterable[Operation]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from apps.core.errors import NotFound
+from apps.core.facts import publish
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.runs.errors import NotReschedulable
+from apps.runs.facts import RunsNoted
 from apps.runs.models import Run, RunEvent, Timer
 from apps.runs.states import RunStatus, TimerKind
 
@@ -33,4 +35,5 @@ def reschedule_run(scope: Scope, *, run_id: UUID, delay_until: datetime, now: da
         run_id=run.pk, environment_id=run.environment_id, kind="rescheduled", status=run.status,
         at=now, detail={"delayed_until": delay_until.isoformat()},
     )  # fmt: skip
+    publish(RunsNoted(environment_id=run.environment_id))
     return run

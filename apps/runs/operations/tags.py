@@ -7,9 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import NotFound
+from apps.core.facts import publish
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.runs import policy
+from apps.runs.facts import RunsNoted
 from apps.runs.limits import limits
 from apps.runs.models import Run, RunEvent, RunTag
 
@@ -32,4 +34,5 @@ def add_tags(scope: Scope, *, run_id: UUID, tags: Sequence[str], now: datetime) 
         run_id=run.pk, environment_id=run.environment_id, kind="tagged", status=run.status,
         attempt=run.attempt_count, at=now, detail={"tags": fresh},
     )  # fmt: skip
+    publish(RunsNoted(environment_id=run.environment_id))
     return run
