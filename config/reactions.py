@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from apps.accounts.facts import SignInLinkCreated
+from apps.accounts.reactions import mail_sign_in_link
 from apps.core.facts import Listener
 from apps.deployments.facts import DeploymentFinalized, QueuesChanged, VersionPromoted
 from apps.deployments.jobs import start_build
@@ -39,6 +41,7 @@ REACTIONS: dict[type, tuple[Listener, ...]] = {
     RunsNoted: (ring_for_change,),
     RunsReady: (ring_for_ready, kick),
     VersionPromoted: (release_waiting, warm_up),
+    SignInLinkCreated: (mail_sign_in_link,),
     InviteCreated: (mail_invite,),
     MemberRemoved: (forget_credentials,),
     ProjectArchived: (forget_credentials,),

@@ -123,7 +123,7 @@ def _object_store(url: str) -> dict[str, Any]:
 
 STORAGES = {
     "default": _object_store(OBJECT_STORE_URL),
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "config.static.HashedFiles"},
 }
 
 # -- Applications ------------------------------------------------------------------------------
@@ -136,10 +136,15 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.contrib.sites",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.usersessions",
     "channels",
+    "django_cotton",
+    "django_htmx",
     "rest_framework",
     "drf_spectacular",
     "django_celery_beat",
@@ -154,32 +159,25 @@ INSTALLED_APPS = [
     "apps.telemetry",
     "apps.api",
     "apps.coordinator",
+    "apps.dashboard",
     "apps.realtime",
 ]
-SITE_ID = 1
 MIDDLEWARE = [
     "apps.api.cors.cors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apps.dashboard.security.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
-AUTH_USER_MODEL = "accounts.User"
-SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # e-mail is unique, by a constraint on its lower case
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
-]
-ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -197,6 +195,7 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATIC_ROOT = HOLDFAST_HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+CSP_FORM_TARGETS: list[str] = []  # where else than here a form of ours may lead
 APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # each endpoint names its own limit and answers 413
 USE_TZ = True
@@ -225,6 +224,58 @@ SPECTACULAR_SETTINGS = {
         "DeploymentStatusEnum": "apps.api.serializers.deployments.STATUSES",
     },
 }
+
+# -- Signing in --------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # e-mail is unique, by a constraint on its lower case
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [  # for the few who have a password: the staff
+    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
+    for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
+]
+LOGIN_URL = LOGOUT_REDIRECT_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+SIGN_UP = env.text("SIGN_UP", "open")
+if SIGN_UP not in {"open", "invited"}:
+    env.problem(f"SIGN_UP={SIGN_UP!r} is neither open nor invited")
+SESSION_COOKIE_AGE = env.integer("SESSION_DAYS", 30, minimum=1) * 86_400
+
+ACCOUNT_ADAPTER = "apps.dashboard.adapters.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # whoever comes by a link or by GitHub has shown theirs
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ALLAUTH_TRUSTED_PROXY_COUNT = int(USE_X_FORWARDED_HOST)
+MFA_ADAPTER = "apps.dashboard.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Holdfast"
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # of the staff, whom a colleague made
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SESSION_COOKIE_SECURE
+
+GITHUB_URL = env.url("GITHUB_URL", "https://github.com", schemes=("http", "https")).rstrip("/")
+GITHUB_CLIENT_ID = env.text("GITHUB_CLIENT_ID", "")
+GITHUB_CLIENT_SECRET = env.text("GITHUB_CLIENT_SECRET", "")
+if bool(GITHUB_CLIENT_ID) != bool(GITHUB_CLIENT_SECRET):
+    env.problem("GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET come together")
+SOCIALACCOUNT_ADAPTER = "apps.dashboard.adapters.GitHubAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_QUERY_EMAIL = True
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {"github": {"SCOPE": ["user:email"]}}
+if GITHUB_CLIENT_ID:
+    SOCIALACCOUNT_PROVIDERS["github"]["APP"] = {
+        "client_id": GITHUB_CLIENT_ID,
+        "secret": GITHUB_CLIENT_SECRET,
+    }
+    CSP_FORM_TARGETS.append(GITHUB_URL)
+if GITHUB_URL != "https://github.com":  # an Enterprise server, which has its API below its own URL
+    SOCIALACCOUNT_PROVIDERS["github"]["GITHUB_URL"] = GITHUB_URL
 
 # -- Jobs, mail, logs --------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ def home(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", home),
     path("admin/", admin.site.urls),
+    path("", include("apps.dashboard.entrance")),
+    path("", include("apps.dashboard.urls")),
     path("", include("apps.api.urls")),
 ]
 

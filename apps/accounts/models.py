@@ -1,4 +1,4 @@
-"""People, their personal tokens and the codes by which a command line gets one."""
+"""People, the links they sign in with, their personal tokens, and the codes that get one."""
 
 from __future__ import annotations
 
@@ -139,6 +139,7 @@ class AuthorizationCode(models.Model):
     expires_at = models.DateTimeField(db_index=True)
     approved_at = models.DateTimeField(null=True, blank=True)
     redeemed_at = models.DateTimeField(null=True, blank=True)
+    denied_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -155,3 +156,46 @@ class AuthorizationCode(models.Model):
 
     def __str__(self) -> str:
         return self.hint
+
+
+class SignInLinkQuerySet(models.QuerySet["SignInLink"]):
+    def open(self, now: datetime) -> SignInLinkQuerySet:
+        return self.filter(used_at=None, expires_at__gt=now)
+
+
+class SignInLink(models.Model):
+    """A way in for whoever reads the mail of an address: used once, within minutes."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    email = models.EmailField(max_length=254)
+    digest = models.BinaryField(max_length=32, unique=True)
+    sealed = models.BinaryField(editable=False)  # so that the job which mails it needs only an id
+    # Of a secret that only the browser which asked has; empty when none asked.
+    browser = models.BinaryField(max_length=32)
+    # Decided when the link was asked for, by whoever knows of invites.
+    may_sign_up = models.BooleanField(default=False)
+    next_path = models.CharField(max_length=500, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    ip = models.GenericIPAddressField("IP address", null=True, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SignInLinkQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(expires_at__gt=models.F("created_at")),
+                name="sign_in_link_expires_after_it_is_created",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email}, {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def seal_context(self) -> str:
+        """Binds the sealed token to this row, so that it opens nowhere else."""
+        return f"sign-in-link:{self.id}"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.utils.text import slugify
 
-from apps.accounts.policy import label
+from apps.accounts.policy import clean_email, label
 from apps.core.errors import Forbidden, Invalid
 from apps.orgs.actors import Actor
 from apps.orgs.roles import Role
 
+__all__ = ["clean_email"]  # an invite's address is kept as a person's is
+
 INVITE_PREFIX = "tr_invite_"
 INVITE_LIFETIME = timedelta(days=7)
 NAME_LENGTH = 100
-EMAIL_LENGTH = 254
 SLUG_LENGTH = 60
 
 
@@ -29,19 +28,6 @@ def clean_name(name: str) -> str:
         reason = f"longer than {NAME_LENGTH} characters"
         raise Invalid(f"The name is {reason}", detail={"name": [reason]})
     return name
-
-
-def clean_email(email: str) -> str:
-    """An e-mail address as it is kept; raises Invalid."""
-    email = email.strip().lower()
-    try:
-        validate_email(email[: EMAIL_LENGTH + 1])
-        email.encode()
-    except (ValidationError, UnicodeEncodeError):
-        raise Invalid("This is not an e-mail address", detail={"email": ["malformed"]}) from None
-    if len(email) > EMAIL_LENGTH:
-        raise Invalid("The e-mail address is too long", detail={"email": ["too long"]})
-    return email
 
 
 def parse_role(role: str) -> Role:

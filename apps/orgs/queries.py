@@ -5,9 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.accounts.models import User
+from apps.accounts.queries import has_nobody
+from apps.core.crypto import digest
 from apps.core.errors import NotFound
 from apps.orgs.actors import Actor, OrganizationScope
+from apps.orgs.errors import InviteUnusable
 from apps.orgs.models import AuditEntry, Invite, Membership, MembershipQuerySet, Organization
 from apps.orgs.permissions import Permission, require
 from apps.orgs.roles import Role
@@ -59,6 +64,24 @@ def list_audit_entries(
     if before is not None:
         entries = entries.filter(id__lt=before)
     return list(entries[: min(limit, _ENTRIES_AT_MOST)])
+
+
+def open_invite(token: str, *, now: datetime) -> Invite:
+    """What the page of an invite shows; raises InviteUnusable."""
+    found = Invite.objects.open(now).filter(digest=digest(token))
+    invite = found.select_related("organization", "invited_by").first()
+    if invite is None:
+        raise InviteUnusable
+    return invite
+
+
+def may_sign_up(email: str, *, now: datetime) -> bool:
+    """Whether an address that is not known may become a person: always where sign-up is open.
+
+    Else by an invite, and the first person of a new server, who has nobody to be invited by.
+    """
+    is_invited = Invite.objects.open(now).filter(email=email.strip().lower()).exists()
+    return settings.SIGN_UP == "open" or is_invited or has_nobody()
 
 
 def unsent_invites(*, before: datetime, now: datetime) -> list[UUID]:

@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 
 from apps.accounts import policy
-from apps.accounts.errors import CodeUnusable
+from apps.accounts.errors import CodeDenied, CodeUnusable
 from apps.accounts.models import AuthorizationCode, PersonalToken
-from apps.accounts.operations.login import approve_code, create_code, redeem_code
+from apps.accounts.operations.login import approve_code, create_code, deny_code, redeem_code
 from apps.accounts.operations.tokens import resolve_token
 from apps.accounts.queries import pending_code
 from apps.core.errors import Invalid
@@ -143,3 +143,22 @@ def test_stale_codes_are_swept_by_new_ones():
         create_code(now=NOW)
     create_code(now=NOW + timedelta(days=1, minutes=11))
     assert AuthorizationCode.objects.count() == 1
+
+
+def test_a_code_that_was_denied_is_never_redeemed():
+    made = create_code(now=NOW)
+    deny_code(code=made.code, now=NOW)
+    deny_code(code=made.code, now=NOW)
+    with pytest.raises(CodeDenied):
+        redeem_code(code=made.code, now=NOW)
+    with pytest.raises(CodeUnusable):
+        approve_code(alice(), code=made.code, now=NOW)
+    with pytest.raises(CodeUnusable):
+        pending_code(made.code, now=NOW)
+
+
+def test_a_code_that_was_approved_cannot_be_denied():
+    made = create_code(now=NOW)
+    approve_code(alice(), code=made.code, now=NOW)
+    with pytest.raises(CodeUnusable):
+        deny_code(code=made.code, now=NOW)

@@ -1,4 +1,4 @@
-"""Signing in a command line: a code is created, approved in the browser, redeemed once.
+"""Signing in a command line: a code is created, approved or denied in the browser, redeemed once.
 
 Creating and polling need no credential. A poll that finds nothing new is one indexed read without
 a lock, and each creation sweeps a few stale codes, so that strangers cannot fill the table.
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from apps.accounts import policy
-from apps.accounts.errors import CodeUnusable
+from apps.accounts.errors import CodeDenied, CodeUnusable
 from apps.accounts.models import AuthorizationCode, User
 from apps.accounts.operations.tokens import CreatedToken, create_token
 from apps.core.crypto import digest, new_token
@@ -52,16 +52,30 @@ def create_code(*, now: datetime, client: str = "", challenge: str = "") -> Crea
 def approve_code(user: User, *, code: str, now: datetime) -> None:
     """Let the command line that shows this code act as `user`; raises CodeUnusable."""
     found = _usable(code, now=now, lock=True)
-    if found.user_id not in (None, user.pk):
+    if found.user_id not in (None, user.pk) or found.denied_at is not None:
         raise CodeUnusable
     if found.approved_at is None:
         found.user, found.approved_at = user, now
         found.save(update_fields=["user", "approved_at"])
 
 
+@transaction.atomic
+def deny_code(*, code: str, now: datetime) -> None:
+    """Let the command line that shows this code act as nobody; raises CodeUnusable."""
+    found = _usable(code, now=now, lock=True)
+    if found.approved_at is not None:
+        raise CodeUnusable("This code was approved: revoke the token that it was traded for")
+    if found.denied_at is None:
+        found.denied_at = now
+        found.save(update_fields=["denied_at"])
+
+
 def redeem_code(*, code: str, now: datetime, verifier: str | None = None) -> CreatedToken | None:
     """Trade an approved code for a personal token, once; None until somebody approves it."""
-    if _usable(code, now=now).approved_at is None:
+    found = _usable(code, now=now)
+    if found.denied_at is not None:
+        raise CodeDenied
+    if found.approved_at is None:
         return None
     return _redeem(code=code, verifier=verifier, now=now)
 

@@ -7,13 +7,14 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.core.mail import send_mail
 from django.db import transaction
 
 from apps.accounts.models import User
+from apps.accounts.queries import addresses_of
 from apps.core.crypto import digest, new_token, seal, unseal
 from apps.core.errors import AlreadyExists, Forbidden, NotFound
 from apps.core.facts import publish
+from apps.core.letters import send_letter
 from apps.orgs import policy
 from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.audit import record
@@ -79,7 +80,7 @@ def accept_invite(user: User, *, token: str, now: datetime) -> Membership:
     invite = found.open(now).first()
     if invite is None:
         raise InviteUnusable
-    if invite.email.lower() != user.email.lower():
+    if invite.email.lower() not in addresses_of(user):
         raise Forbidden("This invite is for another e-mail address: sign in with that one")
     membership, is_new = Membership.objects.get_or_create(
         organization_id=invite.organization_id,
@@ -97,29 +98,28 @@ def send_invite(*, invite_id: UUID, now: datetime) -> bool:
     """Mail an invite unless that was done, or it is not open any more; whether it was sent."""
     with transaction.atomic():
         locked = Invite.objects.open(now).select_for_update(of=("self",), skip_locked=True)
-        invite = locked.select_related("organization").filter(pk=invite_id, sent_at=None).first()
+        invite = (
+            locked.select_related("organization", "invited_by")
+            .filter(pk=invite_id, sent_at=None)
+            .first()
+        )
         if invite is None:
             return False
         token = unseal(invite.sealed, context=invite.seal_context)
         # Sent before it is noted: a crash in between mails twice, which beats not at all.
-        send_mail(
-            subject=f"Join {invite.organization.name} on Holdfast",
-            message=_letter(invite, token),
-            from_email=None,
-            recipient_list=[invite.email],
-        )
+        send_letter("invite", to=invite.email, context=_letter(invite, token))
         invite.sent_at = now
         invite.save(update_fields=["sent_at"])
     return True
 
 
-def _letter(invite: Invite, token: str) -> str:
-    until = f"{invite.expires_at:%d %B %Y, %H:%M} UTC"
-    return (
-        f"You are invited to join {invite.organization.name} on Holdfast as {invite.role}.\n\n"
-        f"Accept here: {settings.SERVER_URL}/invites/{token}\n\n"
-        f"The link works until {until}. If you did not expect this mail, ignore it.\n"
-    )
+def _letter(invite: Invite, token: str) -> dict[str, object]:
+    return {
+        "invite": invite,
+        "url": f"{settings.SERVER_URL}/invites/{token}",
+        "until": f"{invite.expires_at:%d %B %Y, %H:%M} UTC",
+        "server": settings.SERVER_URL,
+    }
 
 
 def _welcome(membership: Membership, invite: Invite, *, now: datetime) -> None:
