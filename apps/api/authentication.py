@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from rest_framework.authentication import BaseAuthentication
@@ -25,16 +26,23 @@ class BearerAuthentication(BaseAuthentication):
     """Resolves `Authorization: Bearer …` to a Caller; a request without one is nobody's."""
 
     def authenticate(self, request: Request) -> tuple[Actor | None, Caller] | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if not scheme:
+        caller = caller_of(request.headers, now=clock.now())
+        if caller is None:
             return None
-        if scheme.lower() != "bearer" or not (token := token.strip()):
-            raise Unauthorized
-        caller = _resolve(token, branch=request.headers.get("x-trigger-branch"), now=clock.now())
         return (caller.environment.actor if caller.environment else None), caller
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def caller_of(headers: Mapping[str, str], *, now: datetime) -> Caller | None:
+    """Who sent these headers; nobody when they name no credential. Raises Unauthorized."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    if scheme.lower() != "bearer" or not (token := token.strip()):
+        raise Unauthorized
+    return _resolve(token, branch=headers.get("x-trigger-branch"), now=now)
 
 
 def _resolve(token: str, *, branch: str | None, now: datetime) -> Caller:

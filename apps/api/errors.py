@@ -16,6 +16,7 @@ from apps.core.errors import DomainError, LimitExceeded, NotFound
 
 # Clients retry these by themselves; a condition that lasts must tell them not to.
 _RETRIED_UNASKED = {408, 409}
+INTERNAL = {"error": "Something went wrong on the server", "code": "internal"}
 
 
 class BadRequest(DomainError):
@@ -69,8 +70,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def server_error(request: HttpRequest) -> JsonResponse:
     """What a bug is answered with; clients try again."""
-    answer = {"error": "Something went wrong on the server", "code": "internal"}
-    return JsonResponse(answer, status=500)
+    return JsonResponse(INTERNAL, status=500)
 
 
 def body(error: DomainError) -> dict[str, Any]:

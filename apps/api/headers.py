@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-
-from rest_framework.response import Response
+from typing import Protocol
 
 from apps.api.caller import Caller
 from apps.core.ids import public_id
 from apps.environments import public_tokens
 
 
+class Headers(Protocol):
+    """What takes headers: a response, or a plain dictionary."""
+
+    def __setitem__(self, name: str, value: str, /) -> None: ...
+
+
 def give_token(
-    response: Response, caller: Caller, scopes: Sequence[str], *, lifetime: timedelta, now: datetime
+    response: Headers, caller: Caller, scopes: Sequence[str], *, lifetime: timedelta, now: datetime
 ) -> None:
     """Let the caller make, or hand it, a public token with these scopes.
 

@@ -23,16 +23,20 @@ class HasScope(BasePermission):
         if handler is None:
             return True  # answered 405
         declared = access.of(handler)
-        if declared.anybody:
-            return True
-        caller = request.auth
-        if not isinstance(caller, Caller):
-            raise Unauthorized
-        if caller.grants is not None:
-            _admit_public(caller, declared.public, view.kwargs)
-        elif not (declared.person if caller.user else declared.key):
-            raise Unauthorized
+        if not declared.anybody:
+            admit(request.auth, declared, view.kwargs)
         return True
+
+
+def admit(caller: object, declared: access.Access, kwargs: dict[str, Any]) -> Caller:
+    """The caller, if its credential is one that is taken; raises Unauthorized or ScopeMissing."""
+    if not isinstance(caller, Caller):
+        raise Unauthorized
+    if caller.grants is not None:
+        _admit_public(caller, declared.public, kwargs)
+    elif not (declared.person if caller.user else declared.key):
+        raise Unauthorized
+    return caller
 
 
 def _admit_public(caller: Caller, declared: access.Public | None, kwargs: dict[str, Any]) -> None:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api.access import Public, accepts
-from apps.api.endpoint import Endpoint, read
-from apps.api.headers import give_token
+from apps.api.access import accepts
+from apps.api.endpoint import Endpoint
 from apps.api.schema import errors
 from apps.api.serializers.triggers import TriggerBody, TriggeredShape
-from apps.api.trigger_requests import trigger_request
-from apps.core.ids import public_id
+from apps.api.triggering import ACCESS, read_call, shape, tell_token
 from apps.runs.limits import limits
 from apps.runs.operations.trigger import trigger_run
-
-_BODY = TriggerBody()
-_READ_FOR = timedelta(hours=1)
 
 
 class TriggerTask(Endpoint):
@@ -49,23 +42,11 @@ class TriggerTask(Endpoint):
             ),
         ],
     )
-    @accepts(public=Public("trigger", ("tasks",), kwarg="task"))
+    @accepts(public=ACCESS.public)
     def post(self, request: Request, task: str) -> Response:
         now = self.now
-        asked = trigger_request(
-            task,
-            read(_BODY, request.data),
-            now=now,
-            headers=request.headers,
-            request_key=request.headers.get("x-trigger-request-idempotency-key"),
-            token_digest=self.caller.token_digest,
-        )
+        asked = read_call(self.caller, task, request.data, headers=request.headers, now=now)
         triggered = trigger_run(self.scope, request=asked, now=now)
-        run = public_id("run", triggered.run_id)
-        answer: dict[str, object] = {"id": run, "isCached": triggered.is_cached}
-        if triggered.waitpoint_id:
-            answer["waitpointId"] = public_id("waitpoint", triggered.waitpoint_id)
-        response = Response(answer)
-        scopes = (f"read:runs:{run}", f"write:inputStreams:{run}")
-        give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=now)
+        response = Response(shape(triggered))
+        tell_token(response, self.caller, triggered, now=now)
         return response

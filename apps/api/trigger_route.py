@@ -1,0 +1,87 @@
+"""The short way for the most frequent request: a single trigger passes by Django's layers.
+
+What it is answered is the same as from the view of that path, which stays for everything that is
+not plain: a browser's call (it needs the headers of CORS), a large body, one of unknown length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from apps.api.gathering import Gathering
+from apps.api.triggering import Call, Reply, answer_together
+
+_PATH = re.compile(r"/api/v1/tasks/(.+)/trigger")
+_PLAIN_BYTES = 256 * 1024
+
+Scope = dict[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class TriggerRoute:
+    """An ASGI application that answers plain triggers itself and passes on everything else."""
+
+    def __init__(self, others: App) -> None:
+        self._others = others
+        self._gathering: Gathering[Call, Reply] = Gathering(answer_together, name="trigger")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = _PATH.fullmatch(scope["path"]) if scope["method"] == "POST" else None
+        headers = _headers(scope["headers"]) if found else {}
+        if found is None or not _is_plain(headers):
+            await self._others(scope, receive, send)
+            return
+        content = await _content(receive)
+        if content is None:
+            return
+        call = Call(task=found[1], headers=headers, content=content)
+        await _send(await self._gathering.answer(call), send)
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in raw:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _is_plain(headers: dict[str, str]) -> bool:
+    if "origin" in headers or "transfer-encoding" in headers:
+        return False
+    length = headers.get("content-length", "0")
+    return length.isdecimal() and int(length) <= _PLAIN_BYTES
+
+
+async def _content(receive: Receive) -> bytes | None:
+    """The whole body; None when the client has gone before its end."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(reply.content)),
+        "x-content-type-options": "nosniff",
+        **reply.headers,
+    }
+    await send(
+        {
+            "type": "http.response.start",
+            "status": reply.status,
+            "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": reply.content})
