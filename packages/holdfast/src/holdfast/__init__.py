@@ -10,6 +10,7 @@ Inside of tasks: `ctx`, `logger`, `metadata`, `tags`. From anywhere: `greet.trig
 `trigger("greet", "alice")`, `HoldfastClient`.
 """
 
+from holdfast import wait
 from holdfast.api_errors import ApiError
 from holdfast.client import HoldfastClient, SyncHoldfastClient
 from holdfast.client.results import BatchHandle, RunHandle
@@ -24,6 +25,8 @@ from holdfast.errors import (
     OutputInvalid,
     PayloadInvalid,
     RunCanceled,
+    TokenInvalid,
+    TokenTimedOut,
 )
 from holdfast.hooks import global_hooks
 from holdfast.log import logger
@@ -73,6 +76,8 @@ __all__ = [
     "RunHandle",
     "SyncHoldfastClient",
     "Task",
+    "TokenInvalid",
+    "TokenTimedOut",
     "batch_trigger",
     "batch_trigger_and_wait",
     "batch_trigger_sync",
@@ -93,4 +98,5 @@ __all__ = [
     "trigger",
     "trigger_and_wait",
     "trigger_sync",
+    "wait",
 ]

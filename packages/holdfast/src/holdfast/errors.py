@@ -56,6 +56,35 @@ class ChildRunFailed(HoldfastError):
         super().__init__(f"{task_id} ({run_id}): {describe(self.error)}")
 
 
+class TokenTimedOut(HoldfastError, TimeoutError):
+    """A token that this run waited for was not completed in time.
+
+    Attributes:
+        token: The token's id.
+        error: What the server says, with a ``code`` and a ``message``.
+    """
+
+    def __init__(self, token: str, error: dict[str, Any] | None = None) -> None:
+        self.token = token
+        self.error = error or {"code": "TRIGGER_WAITPOINT_TIMEOUT"}
+        super().__init__(f"{token}: {describe(self.error)}")
+
+
+class TokenInvalid(Abort):
+    """What a token was completed with does not fit the type that was asked for; never retried.
+
+    Attributes:
+        token: The token's id.
+        errors: One ``{"path": "approved", "message": "…", "type": "…"}`` per problem.
+    """
+
+    def __init__(self, token: str, errors: list[dict[str, Any]]) -> None:
+        self.token = token
+        self.errors = errors
+        listed = "; ".join(f"{error['path'] or 'value'}: {error['message']}" for error in errors)
+        super().__init__(f"The value of {token} is invalid: {listed}")
+
+
 class DuplicateTask(HoldfastError):
     """Two tasks of one project have the same id."""
 

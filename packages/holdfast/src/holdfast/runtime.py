@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions
 from holdfast.context import Context
 from holdfast.protocol import WaitpointResult
+from holdfast.tokens import TokenStore
 
 if TYPE_CHECKING:
     from holdfast.metadata import RunMetadata
@@ -33,6 +35,19 @@ class Runtime(Protocol):
 
     async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
         """Suspend until every run of the batch has ended; results in the order of the items."""
+
+    def now(self) -> datetime:
+        """What time it is, in UTC."""
+
+    async def wait_until(self, moment: datetime, *, key: str | None) -> None:
+        """Suspend until a moment; with a key, until the moment that an earlier attempt named."""
+
+    async def wait_for_token(self, token: str) -> WaitpointResult:
+        """Suspend until a token was completed or has timed out."""
+
+    @property
+    def tokens(self) -> TokenStore:
+        """Where tokens are kept."""
 
     async def change_metadata(self, target: str, operations: list[dict[str, Any]]) -> None:
         """Send operations on the metadata of ``self``, ``parent`` or ``root``."""

@@ -49,7 +49,7 @@ class Signature:
         try:
             return self.payload.validate_python(value)
         except pydantic.ValidationError as error:
-            raise PayloadInvalid(task_id, _problems(error)) from None
+            raise PayloadInvalid(task_id, problems(error)) from None
 
     def validate_output(self, value: Any) -> Any:
         """A result as its annotated type; one that does not fit is returned as it came."""
@@ -144,7 +144,8 @@ def _portable_dict(annotation: Any) -> Any:
     return typing_extensions.TypedDict(annotation.__name__, fields)  # type: ignore[operator]
 
 
-def _problems(error: pydantic.ValidationError) -> list[dict[str, Any]]:
+def problems(error: pydantic.ValidationError) -> list[dict[str, Any]]:
+    """What is wrong with a value, one map per problem."""
     return [
         {
             "path": ".".join(str(step) for step in problem["loc"]),

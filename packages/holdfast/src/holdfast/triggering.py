@@ -40,6 +40,14 @@ class IdempotencyKey:
     key: str
     scope: Scope = "run"
 
+    def prefix(self) -> list[str]:
+        """What the scope adds before the key: the run and the attempt that it is used in."""
+        state = current_run.get(None)
+        if state is None or self.scope == "global":
+            return []
+        run, attempt = state.context.run.id, str(state.context.attempt.number)
+        return [run, attempt] if self.scope == "attempt" else [run]
+
 
 class Options(TypedDict, total=False):
     """Options of a trigger; all may be left out.
@@ -171,7 +179,7 @@ def trigger_sync(task: str, payload: Any = None, **options: Unpack[Options]) -> 
     """
     if current_run.get(None) is not None:
         return call_sync(trigger(task, payload, **options))
-    _refuse_running_loop("trigger")
+    refuse_running_loop("trigger")
     with SyncHoldfastClient() as client:
         return client.trigger(task, payload, **_prepared(options))
 
@@ -180,7 +188,7 @@ def batch_trigger_sync(items: Sequence[BatchItem]) -> BatchHandle:
     """`batch_trigger` for code without an event loop."""
     if current_run.get(None) is not None:
         return call_sync(batch_trigger(items))
-    _refuse_running_loop("batch_trigger")
+    refuse_running_loop("batch_trigger")
     with SyncHoldfastClient() as client:
         return client.batch_trigger(items)
 
@@ -193,7 +201,7 @@ def call_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         NotInRun: No task is running.
     """
     try:
-        _refuse_running_loop("the function")
+        refuse_running_loop("the function")
         state = require_run("a …_sync function")
     except BaseException:
         coroutine.close()
@@ -210,7 +218,8 @@ async def _counted(coroutine: Coroutine[Any, Any, T], state: RunState) -> T:
         state.blocked_threads -= 1
 
 
-def _refuse_running_loop(name: str) -> None:
+def refuse_running_loop(name: str) -> None:
+    """Raise RuntimeError where an event loop is running: `name` must be awaited there."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -232,13 +241,7 @@ def _prepared(options: Options) -> TriggerOptions:
 
 def _hashed(key: IdempotencyKey) -> str:
     """The key and what its scope adds, joined and hashed as the wire contract's clients do."""
-    parts = [key.key]
-    state = current_run.get(None)
-    if state is not None and key.scope != "global":
-        parts.append(state.context.run.id)
-        if key.scope == "attempt":
-            parts.append(str(state.context.attempt.number))
-    return hashlib.sha256("-".join(parts).encode()).hexdigest()
+    return hashlib.sha256("-".join([key.key, *key.prefix()]).encode()).hexdigest()
 
 
 def _as_child(

@@ -37,10 +37,11 @@ def test_the_surface_is_what_it_is():
         "Abort", "ApiError", "BatchHandle", "ChildRunFailed", "Context", "DuplicateTask",
         "HoldfastClient", "HoldfastError", "IdempotencyKey", "NotInRun", "Options", "OutOfMemory",
         "OutputInvalid", "PayloadInvalid", "Queue", "Retry", "RunCanceled", "RunHandle",
-        "SyncHoldfastClient", "Task", "batch_trigger", "batch_trigger_and_wait",
-        "batch_trigger_sync", "ctx", "item", "logger", "metadata", "middleware", "on_cancel",
+        "SyncHoldfastClient", "Task", "TokenInvalid", "TokenTimedOut", "batch_trigger",
+        "batch_trigger_and_wait", "batch_trigger_sync",
+        "ctx", "item", "logger", "metadata", "middleware", "on_cancel",
         "on_complete", "on_failure", "on_resume", "on_start", "on_success", "on_wait", "tags",
-        "task", "trigger", "trigger_and_wait", "trigger_sync",
+        "task", "trigger", "trigger_and_wait", "trigger_sync", "wait",
     ]  # fmt: skip
     assert all(hasattr(holdfast, name) for name in holdfast.__all__)
 

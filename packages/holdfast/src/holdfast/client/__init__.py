@@ -29,6 +29,7 @@ from holdfast.client.deployments import Deployments
 from holdfast.client.results import BatchHandle, RunHandle
 from holdfast.client.runs import Batches, IdempotencyKeys, Runs
 from holdfast.client.surface import Group, operation
+from holdfast.client.tokens import Tokens
 from holdfast.client.triggers import BatchItem, TriggerOptions
 from holdfast.client.variables import Variables
 
@@ -67,6 +68,7 @@ class _Client(Group[Transport]):
         self.runs: Runs[Transport] = Runs(settings, transport)
         self.batches: Batches[Transport] = Batches(settings, transport)
         self.idempotency_keys: IdempotencyKeys[Transport] = IdempotencyKeys(settings, transport)
+        self.tokens: Tokens[Transport] = Tokens(settings, transport)
         self.variables: Variables[Transport] = Variables(settings, transport)
         self.deployments: Deployments[Transport] = Deployments(settings, transport)
         self.account: Account[Transport] = Account(settings, transport)

@@ -8,21 +8,24 @@
         assert len(run.attempts) == 2
 
 Tasks execute by the rules of a task process: payload validation, hooks, middleware, retries,
-children, metadata, cancellation, `max_duration`. Time jumps: a retry in an hour, a delay of a day
-and ``asyncio.sleep(600)`` take no time, while `Bench.now` moves on. Plain functions run in real
-threads, and `time.sleep` in them takes as long as it says. Queues have no limits here.
+children, waits, tokens, metadata, cancellation, `max_duration`. Time jumps: a retry in an hour, a
+delay of a day, ``wait.for_(days=1)`` and ``asyncio.sleep(600)`` take no time, while `Bench.now`
+moves on. Plain functions run in real threads, and `time.sleep` in them takes as long as it says.
+Queues have no limits here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from holdfast.client.tokens import Token, TokenHandle, TokenOptions
+from holdfast.durations import length_of
 from holdfast.tasks import Registry, Task, registry
 from holdfast.testing.clock import SkippingLoop, Stuck
 from holdfast.testing.engine import GRACE_SECONDS, Engine
@@ -128,6 +131,35 @@ class Bench:
     def cancel(self, run: BenchRun, *, reason: str = "") -> None:
         """Cancel a run and its children; an executing one may take `GRACE_SECONDS` to stop."""
         self._drive(self._engine.cancel(run, reason))
+
+    @property
+    def tokens(self) -> list[Token]:
+        """All tokens that were made, in the order of their creation."""
+        return self._engine.tokens.all()
+
+    def create_token(self, **options: Unpack[TokenOptions]) -> TokenHandle:
+        """Make a token outside of any run, to be handed to one."""
+        return self._drive(self._engine.tokens.create(**options))
+
+    def complete_token(self, token: Token | TokenHandle | str, data: Any = None) -> None:
+        """Complete a token, as somebody outside would; who waits goes on when time passes next.
+
+        Raises:
+            LookupError: There is no such token.
+        """
+        identifier = token if isinstance(token, str) else token.id
+        self._drive(self._engine.tokens.complete(identifier, data))
+
+    def answer_tokens(
+        self, answer: Callable[[Token], Any], *, after: float | timedelta = 0
+    ) -> None:
+        """Complete every token that is made from now on.
+
+        Args:
+            answer: Gives the value for a token.
+            after: How long after its creation, by the bench's clock.
+        """
+        self._engine.tokens.answer_with(answer, length_of(after).total_seconds())
 
     def close(self) -> None:
         """Stop what still runs."""

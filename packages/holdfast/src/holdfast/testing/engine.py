@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,8 +16,10 @@ from holdfast import packets
 from holdfast.attempts import Attempt, AttemptResult
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions, duration_text
+from holdfast.durations import length_of
 from holdfast.errors import internal_error
 from holdfast.hooks import run_hooks_safely
+from holdfast.ids import new_waitpoint_id, waitpoint_id_of
 from holdfast.machines import get_machine
 from holdfast.metadata import RunMetadata
 from holdfast.metadata import apply as apply_metadata
@@ -25,7 +28,8 @@ from holdfast.runtime import RunState
 from holdfast.tags import MAX_TAGS, check_tags
 from holdfast.tasks import Registry, Task, registry
 from holdfast.testing.runs import BenchAttempt, BenchRun
-from holdfast.waits import WaitBoard
+from holdfast.testing.tokens import BenchTokens
+from holdfast.waits import Suspension, WaitBoard
 
 GRACE_SECONDS = 30.0
 """How long a canceled run may take to stop."""
@@ -37,7 +41,6 @@ _STATUS = {
     "timed_out": "TIMED_OUT",
     "canceled": "CANCELED",
 }
-_UNITS = {"w": 604_800, "d": 86_400, "hr": 3_600, "h": 3_600, "m": 60, "s": 1}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -75,9 +78,11 @@ class Engine:
 
     def __init__(self, *, tasks: Registry, environment: str, clock: Callable[[], datetime]) -> None:
         self.runs: list[BenchRun] = []
+        self.tokens = BenchTokens(clock)
+        self.clock = clock
+        self._times: dict[str, int] = {}
         self._tasks = tasks
         self._environment = environment
-        self._clock = clock
         self._lives: dict[str, Life] = {}
         self._keys: dict[tuple[str, str], BenchRun] = {}
 
@@ -93,7 +98,7 @@ class Engine:
             task=given.task,
             payload=given.payload,
             options=given.options,
-            created_at=self._clock(),
+            created_at=self.clock(),
             tags=list(given.options.get("tags", ())),
             metadata=dict(given.options.get("metadata", {})),
             parent=parent,
@@ -108,6 +113,18 @@ class Engine:
     def life_of(self, run_id: str) -> Life:
         """What the engine knows of a run."""
         return self._lives[run_id]
+
+    async def over(self, waitpoint: str, due_ms: int | None) -> WaitpointResult:
+        """How a waitpoint ends, once it has: a time, a token, or a run."""
+        if due_ms is not None:
+            due = self._times.setdefault(waitpoint, due_ms) / 1000
+            await asyncio.sleep(max(0.0, due - self.clock().timestamp()))
+            return WaitpointResult(id=waitpoint, ok=True)
+        if waitpoint in self.tokens:
+            return await self.tokens.result_of(waitpoint)
+        life = self._lives[waitpoint]
+        await life.ended.wait()
+        return life.as_result()
 
     async def end_of(self, run: BenchRun) -> None:
         """Wait until a run has ended."""
@@ -166,13 +183,13 @@ class Engine:
         most = run.options.get("max_attempts") or (task.retry or registry.default_retry).attempts
         for number in itertools.count(1):
             run.status = "EXECUTING"
-            started = self._clock()
+            started = self.clock()
             result = await self._attempt(life, task, number, most)
             run.attempts.append(
                 BenchAttempt(
                     number=number,
                     started_at=started,
-                    ended_at=self._clock(),
+                    ended_at=self.clock(),
                     ending=result.ending,
                     error=result.error,
                 )
@@ -193,8 +210,8 @@ class Engine:
     def _seconds_until(self, delay: Any) -> float:
         if isinstance(delay, datetime):
             aware = delay if delay.tzinfo else delay.replace(tzinfo=UTC)
-            return max(0.0, (aware - self._clock()).total_seconds())
-        return _seconds(duration_text(delay))
+            return max(0.0, (aware - self.clock()).total_seconds())
+        return length_of(duration_text(delay)).total_seconds()
 
     async def _attempt(
         self, life: Life, task: Task[Any, Any], number: int, most: int
@@ -226,7 +243,7 @@ class Engine:
         self, run: BenchRun, task: Task[Any, Any], number: int, most: int
     ) -> dict[str, Any]:
         queue = run.options.get("queue") or task.queue_name
-        now = self._clock().isoformat()
+        now = self.clock().isoformat()
         return {
             "run": {
                 "id": run.id,
@@ -256,7 +273,7 @@ class Engine:
         life.result = packets.Packet(result.output, result.output_type)
         run.status = _STATUS[result.ending]
         run.error, run.output = result.error, packets.decode(*life.result)
-        run.finished_at = self._clock()
+        run.finished_at = self.clock()
         if run.status != "COMPLETED":  # a failed run frees its key
             self._keys = {key: other for key, other in self._keys.items() if other is not run}
         life.ended.set()
@@ -272,7 +289,7 @@ class _BenchRuntime:
         self._engine = engine
         self._life = life
         self._batches: dict[str, list[BenchRun]] = {}
-        self._watching: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
 
     async def trigger(self, task: str, payload: Any, options: TriggerOptions) -> RunHandle:
         """Start a child."""
@@ -308,6 +325,27 @@ class _BenchRuntime:
             for child in children
         ]
 
+    def now(self) -> datetime:
+        """By the bench's clock."""
+        return self._engine.clock()
+
+    async def wait_until(self, moment: datetime, *, key: str | None) -> None:
+        """Suspend until a moment; one that is over does not suspend."""
+        if key is None and moment <= self.now():
+            return
+        waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self._life.run.id, key)
+        await self.board.wait(waitpoint, due_ms=math.ceil(moment.timestamp() * 1000))
+
+    async def wait_for_token(self, token: str) -> WaitpointResult:
+        """Suspend until a token is over."""
+        await self.tokens.retrieve(token)  # raises for one that there is not
+        return await self.board.wait(token)
+
+    @property
+    def tokens(self) -> BenchTokens:
+        """Those of the bench."""
+        return self._engine.tokens
+
     async def change_metadata(self, target: str, operations: list[dict[str, Any]]) -> None:
         """Change the metadata of an ancestor; the run's own is changed already."""
         run = self._life.run
@@ -332,10 +370,11 @@ class _BenchRuntime:
         """Apply what is left of changes to ancestors' metadata, and stop watching."""
         for target in list(self.metadata.pending):
             await self.change_metadata(target, self.metadata.take(target))
-        for task in self._watching:
-            task.cancel()
+        self.board.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
-    async def _suspend(self, waitpoints: list[str]) -> None:
+    async def _suspend(self, suspension: Suspension) -> None:
         attempt = self._life.attempt
         if attempt is None:
             return
@@ -343,19 +382,24 @@ class _BenchRuntime:
         await run_hooks_safely(state.task.hooks, "on_wait", ctx=state.context)
         attempt.suspended()
         self._life.run.status = "WAITING"
-        self._watching.add(asyncio.get_running_loop().create_task(self._watch(waitpoints)))
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = asyncio.get_running_loop().create_task(self._watched(suspension))
 
-    async def _watch(self, waitpoints: list[str]) -> None:
-        """Resume when the first of the children has ended, with all that have."""
-        children = [self._engine.life_of(run_id) for run_id in waitpoints]
-        waiting = [asyncio.ensure_future(child.ended.wait()) for child in children]
+    async def _watched(self, suspension: Suspension) -> None:
+        """Resume when the first of what is waited for is over, with all that is."""
+        due = {time.id: time.due_ms for time in suspension.times}
+        waiting = [
+            asyncio.ensure_future(self._engine.over(waitpoint, due.get(waitpoint)))
+            for waitpoint in suspension.waitpoints
+        ]
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()
-        ended = [child for child in children if child.ended.is_set()]
-        await self.board.resumed([child.as_result() for child in ended])
+        self._watch = None
+        await self.board.resumed([each.result() for each in waiting if each in done])
 
     async def _resumed(self) -> None:
         attempt = self._life.attempt
@@ -370,19 +414,3 @@ def _root(run: BenchRun) -> BenchRun:
     while run.parent is not None:
         run = run.parent
     return run
-
-
-def _seconds(text: str) -> float:
-    """The length of a duration like ``1h30m``; raises ValueError."""
-    total, number, unit = 0.0, "", ""
-    for letter in [*text.replace(" ", ""), "0"]:
-        if letter.isdigit() and unit:
-            total += int(number) * _UNITS[unit]
-            number, unit = letter, ""
-        elif letter.isdigit():
-            number += letter
-        else:
-            unit += letter
-    if not total and text != "0s":
-        raise ValueError(f"{text!r} is not a duration: write it like 30s, 10m, 1h30m or 7d")
-    return total

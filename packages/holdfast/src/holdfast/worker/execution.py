@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from holdfast.machines import get_machine
-from holdfast.protocol import Completed, Failed, MetadataChanged, Suspended
+from holdfast.protocol import Completed, Failed, MetadataChanged, Suspended, Timed
 from holdfast.worker import endings, linux
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection
@@ -168,10 +168,13 @@ class Executions:
         self.pool.trim(self._capacity)
 
     def _suspend(self, run: Run, message: Frame) -> None:
+        if message["resumes"] != run.resumes:
+            return  # it crossed an order to go on; the process says anew what it waits for
         run.suspended = Suspended(
             run=run.id,
             generation=run.generation,
             waitpoints=message["waitpoints"],
+            times=[Timed(**time) for time in message["times"]],
             executed_ms=message["executed_ms"],
         )
         run.executed_before = message["executed_ms"] / 1000

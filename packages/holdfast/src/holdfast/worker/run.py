@@ -35,6 +35,7 @@ class Run:
     started_at: float = 0.0
     is_started: bool = False
     suspended: Suspended | None = None
+    resumes: int = 0
     result: Completed | Failed | Rejected | None = None
     verdict: Verdict | None = None
     cancel: Cancel | None = None
@@ -67,7 +68,7 @@ class Run:
     def begin_again(self, attempt: int | None) -> None:
         """Forget how the attempt before went; the next one keeps the run's place."""
         self.result = self.suspended = self.verdict = self.unanswered_since = None
-        self.is_started, self.executed_before = False, 0.0
+        self.is_started, self.executed_before, self.resumes = False, 0.0, 0
         self.attempt = attempt or self.attempt + 1
 
     def to_execute(self, traceparent: str) -> Frame:
@@ -88,6 +89,7 @@ class Run:
 
     def to_resume(self, message: Resume) -> Frame:
         """The order to its task process to go on after a wait."""
+        self.resumes += 1
         return {
             "op": "resume",
             "run": self.id,

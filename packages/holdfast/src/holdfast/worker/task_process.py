@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from holdfast import context as contexts
@@ -25,12 +27,14 @@ from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions
 from holdfast.errors import HoldfastError, internal_error
 from holdfast.hooks import run_hooks_safely
+from holdfast.ids import new_waitpoint_id, waitpoint_id_of
 from holdfast.log import capture_output
 from holdfast.metadata import RunMetadata
 from holdfast.protocol import WaitpointResult
 from holdfast.runtime import RunState
 from holdfast.tasks import registry
-from holdfast.waits import WaitBoard
+from holdfast.tokens import RemoteTokens
+from holdfast.waits import Suspension, WaitBoard
 from holdfast.worker import linux
 from holdfast.worker.frames import Frame, FrameProtocol
 
@@ -171,6 +175,7 @@ class _Run:
         self._sending: set[asyncio.Task[None]] = set()
         self._attempt: Attempt | None = None
         self._canceled: str | None = None
+        self._resumes = 0
 
     async def execute(self) -> AttemptResult:
         """Run the attempt to its end."""
@@ -210,7 +215,8 @@ class _Run:
         return packets.encode(await self._process.client.runs.payload(self.id))
 
     async def finish(self) -> None:
-        """Send everything that is still here."""
+        """Send everything that is still here; what still waits on the loop waits for nothing."""
+        self._board.cancel()
         self._flush()
         if self._sending:
             await asyncio.wait(self._sending)
@@ -223,6 +229,7 @@ class _Run:
 
     def resume(self, results: Sequence[WaitpointResult]) -> None:
         """Go on with completed waitpoints."""
+        self._resumes += 1
         self._loop.create_task(self._board.resumed(results))
 
     # -- what the SDK asks for (holdfast.runtime.Runtime) --------------------------------------
@@ -255,6 +262,26 @@ class _Run:
         with self._board.busy():
             return await self._process.client.batches.results(handle.id)
 
+    def now(self) -> datetime:
+        """By this machine's clock."""
+        return datetime.now(UTC)
+
+    async def wait_until(self, moment: datetime, *, key: str | None) -> None:
+        """Suspend until a moment; one that is over does not suspend."""
+        if key is None and moment <= self.now():
+            return
+        waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self.id, key)
+        await self._board.wait(waitpoint, due_ms=math.ceil(moment.timestamp() * 1000))
+
+    async def wait_for_token(self, token: str) -> WaitpointResult:
+        """Suspend until a token is over."""
+        return await self._board.wait(token)
+
+    @property
+    def tokens(self) -> RemoteTokens:
+        """Those of the environment."""
+        return RemoteTokens(self._process.client, self._board.busy)
+
     async def change_metadata(self, target: str, operations: list[Frame]) -> None:
         """Send operations: the run's own through the worker, others over HTTP."""
         if target == "self":
@@ -280,7 +307,7 @@ class _Run:
 
     # -- waiting and flushing ------------------------------------------------------------------
 
-    async def _suspend(self, waitpoints: list[str]) -> None:
+    async def _suspend(self, suspension: Suspension) -> None:
         attempt = self._attempt
         if attempt is None:
             return
@@ -292,7 +319,9 @@ class _Run:
             {
                 "op": "wait",
                 "run": self.id,
-                "waitpoints": waitpoints,
+                "waitpoints": suspension.waitpoints,
+                "times": [{"id": time.id, "due_ms": time.due_ms} for time in suspension.times],
+                "resumes": self._resumes,
                 "executed_ms": round(attempt.watch.elapsed * 1000),
             }
         )
