@@ -5,9 +5,11 @@ class CompositionConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from apps.core import facts
+        from apps.core import duties, facts
         from config import observability
+        from config.duties import FAST, SLOW
         from config.reactions import REACTIONS
 
         facts.install(REACTIONS)
+        duties.install(fast=FAST, slow=SLOW)
         observability.install()

@@ -24,6 +24,7 @@ from kombu.exceptions import OperationalError
 from apps.core import clock
 from apps.runs.models import Timer
 from apps.runs.queries import invariant_violations
+from apps.schedules import queries as schedules
 from config.celery import app as jobs
 from config.stores.home import Home
 from config.supervisor_programs import PROCESSES
@@ -129,9 +130,9 @@ def check_engine() -> Finding:
 
 
 def check_invariants() -> Finding:
-    """Whether the runs, leases and queues contradict each other anywhere."""
+    """Whether the runs, leases, queues and schedules contradict each other anywhere."""
     try:
-        violations = invariant_violations()
+        violations = [*invariant_violations(), *schedules.invariant_violations()]
     except DatabaseError:
         return Finding(name="invariants", found="not knowable before the migrations")
     if violations:

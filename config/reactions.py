@@ -30,6 +30,7 @@ from apps.runs.reactions import (
     ring_for_change,
     ring_for_ready,
 )
+from apps.schedules.reactions import adopt_declarations
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
@@ -40,7 +41,7 @@ REACTIONS: dict[type, tuple[Listener, ...]] = {
     RunsStarted: (measure_starts, ring_for_change),
     RunsNoted: (ring_for_change,),
     RunsReady: (ring_for_ready, kick),
-    VersionPromoted: (release_waiting, warm_up),
+    VersionPromoted: (release_waiting, warm_up, adopt_declarations),
     SignInLinkCreated: (mail_sign_in_link,),
     InviteCreated: (mail_invite,),
     MemberRemoved: (forget_credentials,),

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apps.realtime.limits import RealtimeLimits
 from apps.runs.limits import Limits
+from apps.schedules.limits import ScheduleLimits
 from apps.telemetry.limits import TelemetryLimits
 from config.env import Reader
 from config.stores.urls import embedded_urls
@@ -157,6 +158,7 @@ INSTALLED_APPS = [
     "apps.deployments",
     "apps.runs",
     "apps.telemetry",
+    "apps.schedules",
     "apps.api",
     "apps.coordinator",
     "apps.dashboard",
@@ -188,6 +190,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "apps.dashboard.context.everywhere",
             ],
         },
     }
@@ -309,6 +312,7 @@ elif APPINSIGHTS_CONNECTION_STRING:
 
 LIMITS = Limits.read(env)
 TELEMETRY = TelemetryLimits.read(env)
+SCHEDULES = ScheduleLimits.read(env)
 REALTIME = RealtimeLimits.read(env)
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 

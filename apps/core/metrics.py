@@ -42,6 +42,13 @@ duty_seconds = Histogram(
 duty_failures = Counter("holdfast_duty_failures", "Rounds of a duty that raised.", ["duty"])
 leases_rescued = Counter("holdfast_leases_rescued", "Runs taken back from workers that went quiet.")
 
+# -- Schedules ---------------------------------------------------------------------------------
+
+schedule_ticks = Counter("holdfast_schedule_ticks", "Times of schedules, by outcome.", ["outcome"])
+schedule_lag_seconds = Histogram(
+    "holdfast_schedule_lag_seconds", "From the moment a tick is due to its run.", buckets=_LONG
+)
+
 # -- Telemetry ---------------------------------------------------------------------------------
 
 telemetry_accepted = Counter(

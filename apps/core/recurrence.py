@@ -20,9 +20,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from cron_descriptor import Options, get_description
 from cronsim import CronSim, CronSimError
 
+from apps.core.durations import parse_duration
 from apps.core.errors import Invalid
 
-SHORTEST_INTERVAL = timedelta(seconds=1)
+LONGEST_WINDOW = timedelta(hours=24)
 _EXPRESSION_LENGTH = 255
 _ALIASES = {
     "@YEARLY": "0 0 1 1 *",
@@ -35,6 +36,7 @@ _ALIASES = {
 }
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _LAST_BY_NAME = re.compile(rf"({'|'.join(_WEEKDAYS)})L")
+_PERCENT = re.compile(r"(\d{1,3})%")
 _SECOND = timedelta(seconds=1)
 _BEGINNING = datetime(2000, 1, 1)  # noqa: DTZ001 -- a wall clock's time: any will do
 
@@ -112,6 +114,35 @@ def latest(
         if len(kept) == most or start < since:
             return list(kept)
         span *= 4
+
+
+# -- Windows -----------------------------------------------------------------------------------
+
+
+def parse_window(text: str) -> str:
+    """A window as it is kept, a duration or a part of the gap; raises Invalid."""
+    found = _PERCENT.fullmatch(text.strip())
+    if found and int(found[1]) <= 100:
+        return text.strip()
+    try:
+        length = parse_duration(text, field="window")
+    except Invalid:
+        length = None
+    if length is None or length > LONGEST_WINDOW:
+        raise Invalid(
+            f"window {text!r} is neither a duration of at most 24h nor from 0% to 100%",
+            detail={"window": ["not a window"]},
+        )
+    return text.strip()
+
+
+def window_length(window: str, gap: timedelta) -> timedelta:
+    """How long a window is before the next time, which is `gap` away."""
+    if not window:
+        return timedelta(0)
+    if found := _PERCENT.fullmatch(window):
+        return gap * int(found[1]) / 100
+    return min(gap, parse_duration(window, field="window"))
 
 
 # -- Crons -------------------------------------------------------------------------------------

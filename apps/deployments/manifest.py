@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -13,12 +13,15 @@ from pydantic.alias_generators import to_camel
 
 from apps.core.durations import parse_duration
 from apps.core.errors import Invalid
+from apps.core.recurrence import parse_cron, parse_timezone, parse_window
+from apps.environments.types import EnvironmentType, is_slug
 from holdfast.machines import DEFAULT_MACHINE, MACHINES
 
 TASKS_PER_VERSION = 1_000
 QUEUES_PER_VERSION = 1_000
 NAME_LENGTH = 128
 SCHEMA_BYTES = 256 * 1024
+SCHEDULES_PER_TASK = 100
 _PROBLEMS_SHOWN = 20
 _SECONDS = 10 * 365 * 86_400
 TASK_QUEUE_PREFIX = "task/"
@@ -52,6 +55,27 @@ def _seconds(value: Any) -> Any:
         return int(parse_duration(value, field="ttl").total_seconds())
     except Invalid as error:
         raise ValueError(error.message) from None
+
+
+def _environments(values: list[str]) -> list[str]:
+    """Environments by their slugs; the public clients write the types, in capitals."""
+    slugs = {kind.name: kind.slug for kind in EnvironmentType}
+    found = [slugs.get(value.upper(), value.lower()) for value in values]
+    if unknown := [value for value in found if not is_slug(value)]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(slugs.values())}")
+    return found
+
+
+def _parsed(parse: Callable[[str], str]) -> pydantic.AfterValidator:
+    """A check of the server's own as one of pydantic's."""
+
+    def check(value: str) -> str:
+        try:
+            return parse(value)
+        except Invalid as error:
+            raise ValueError(error.message) from None
+
+    return pydantic.AfterValidator(check)
 
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), pydantic.AfterValidator(_name)]
@@ -106,6 +130,27 @@ class MachinePart(_Part):
     preset: Annotated[str, pydantic.AfterValidator(_machine)] = DEFAULT_MACHINE
 
 
+class SchedulePart(_Part):
+    """When a task runs by itself: by a cron, or every so many seconds."""
+
+    name: Annotated[str, Field(max_length=NAME_LENGTH)] = ""
+    cron: Annotated[str, _parsed(parse_cron)] | None = None
+    every: Annotated[int, Field(ge=1, le=_SECONDS)] | None = None
+    timezone: Annotated[str, _parsed(parse_timezone)] = "UTC"
+    window: Annotated[str, _parsed(parse_window)] | None = None
+    jitter: Annotated[int, Field(ge=0, le=86_400)] = 0
+    overlap: Literal["allow", "skip", "queue", "cancel"] = "allow"
+    missed: Literal["skip", "one", "all"] = "one"
+    missed_limit: Annotated[int, Field(ge=1, le=100)] = 1
+    environments: Annotated[list[str], pydantic.AfterValidator(_environments)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_recurrence(self) -> SchedulePart:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("a schedule has either a cron or an interval")
+        return self
+
+
 class TaskPart(_Part):
     """A task that the code declares."""
 
@@ -122,6 +167,15 @@ class TaskPart(_Part):
     durable: bool = False
     payload_schema: Schema = None
     output_schema: Schema = None
+    schedules: Annotated[list[SchedulePart], Field(max_length=SCHEDULES_PER_TASK)] = Field(
+        default=[], validation_alias=AliasChoices("schedules", "schedule")
+    )
+
+    @pydantic.field_validator("schedules", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        """The public clients send one schedule, as an object."""
+        return [value] if isinstance(value, dict) else value or []
 
     @pydantic.field_validator("queue", "retry", "machine", mode="before")
     @classmethod
@@ -194,6 +248,7 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[str, str]]:
         if queue.name in limits:
             yield f"queues.{index}.name", f"{queue.name!r} is declared twice"
         limits[queue.name] = queue.concurrency_limit
+    yield from _repeated_schedules(manifest)
     for index, task in enumerate(manifest.tasks):
         if task.queue_name.startswith(TASK_QUEUE_PREFIX) and not task.has_own_queue:
             yield f"tasks.{index}.queue", f"{task.queue_name!r} is another task's own queue"
@@ -213,6 +268,13 @@ def _repeated_tasks(manifest: Manifest) -> Iterator[tuple[str, str]]:
         if other := first.get(task.id):
             yield f"tasks.{index}.id", f"is also the id of a task in {_place(other)}"
         first.setdefault(task.id, task)
+
+
+def _repeated_schedules(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    for index, task in enumerate(manifest.tasks):
+        names = [schedule.name for schedule in task.schedules]
+        if len(set(names)) < len(names):
+            yield f"tasks.{index}.schedules", "several schedules need a name each"
 
 
 def _place(task: TaskPart) -> str:

@@ -75,6 +75,7 @@ class Task(models.Model):
     durable = models.BooleanField(default=False)
     payload_schema = models.JSONField(null=True, blank=True)
     output_schema = models.JSONField(null=True, blank=True)
+    schedules = models.JSONField(default=list, blank=True)
     file_path = models.CharField(max_length=1024, blank=True)
     entry_point = models.CharField(max_length=1024, blank=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -76,6 +77,16 @@ def task_definition(environment_id: UUID, slug: str) -> TaskDefinition | None:
     """What the current version says about a task: None when it has no such task."""
     version = definitions.current_version(environment_id)
     return definitions.definition(version, slug) if version else None
+
+
+def schedules_of(version_id: UUID) -> list[tuple[str, dict[str, Any]]]:
+    """What a version's code declares of schedules: each task's slug with one of its schedules."""
+    tasks = Task.objects.filter(version=version_id).exclude(schedules=[]).order_by("slug")
+    return [
+        (slug, schedule)
+        for slug, schedules in tasks.values_list("slug", "schedules")
+        for schedule in schedules
+    ]
 
 
 def list_queues(scope: Scope) -> list[Queue]:

@@ -34,6 +34,8 @@ class Permission(StrEnum):
     DEPLOYMENTS_WRITE = "deployments:write"
     QUEUES_READ = "queues:read"
     QUEUES_WRITE = "queues:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
     RUNS_READ = "runs:read"
     RUNS_TRIGGER = "runs:trigger"
     RUNS_WRITE = "runs:write"
@@ -64,6 +66,8 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.DEPLOYMENTS_WRITE: _DEVELOPERS,
         Permission.QUEUES_READ: _EVERYBODY,
         Permission.QUEUES_WRITE: _DEVELOPERS,
+        Permission.SCHEDULES_READ: _EVERYBODY,
+        Permission.SCHEDULES_WRITE: _DEVELOPERS,
         Permission.RUNS_READ: _EVERYBODY,
         Permission.RUNS_TRIGGER: _DEVELOPERS,
         Permission.RUNS_WRITE: _DEVELOPERS,
@@ -81,6 +85,8 @@ KEY_GRANTS: frozenset[Permission] = frozenset(
         Permission.DEPLOYMENTS_WRITE,
         Permission.QUEUES_READ,
         Permission.QUEUES_WRITE,
+        Permission.SCHEDULES_READ,
+        Permission.SCHEDULES_WRITE,
         Permission.RUNS_READ,
         Permission.RUNS_TRIGGER,
         Permission.RUNS_WRITE,

@@ -23,6 +23,7 @@ from apps.providers.archives import UnpackLimits
 from apps.realtime.limits import RealtimeLimits
 from apps.runs.limits import Limits
 from apps.runs.states import ALLOWED, FINAL, RunStatus
+from apps.schedules.limits import ScheduleLimits
 from apps.telemetry.limits import TelemetryLimits
 from holdfast.cli.app import holdfast as cli
 from holdfast.machines import MACHINES
@@ -66,13 +67,19 @@ def test_every_setting_is_documented_and_nothing_else():
     wanted = set(_read_settings())
     wanted |= {f"HOLDFAST_{field.name.upper()}" for field in fields(Limits)}
     wanted |= {f"TELEMETRY_{field.name.upper()}" for field in fields(TelemetryLimits)}
+    wanted |= {f"SCHEDULE_{field.name.upper()}" for field in fields(ScheduleLimits)}
     wanted |= {f"REALTIME_{field.name.upper()}" for field in fields(RealtimeLimits)}
     assert set(_rows("settings.md")) == wanted
 
 
 def test_the_documented_defaults_are_those_of_the_code():
     said = {name: row[0] for name, row in _rows("settings.md").items()}
-    read = (("HOLDFAST", Limits()), ("TELEMETRY", TelemetryLimits()), ("REALTIME", RealtimeLimits()))
+    read = (
+        ("HOLDFAST", Limits()),
+        ("TELEMETRY", TelemetryLimits()),
+        ("REALTIME", RealtimeLimits()),
+        ("SCHEDULE", ScheduleLimits()),
+    )
     for prefix, limits in read:
         for field in fields(limits):
             name = f"{prefix}_{field.name.upper()}"

@@ -127,6 +127,7 @@ def _task_fields(task: TaskPart) -> dict[str, Any]:
         "durable": task.durable,
         "payload_schema": task.payload_schema,
         "output_schema": task.output_schema,
+        "schedules": [part.model_dump(by_alias=True, exclude_none=True) for part in task.schedules],
         "file_path": task.file_path,
         "entry_point": task.entry_point,
     }

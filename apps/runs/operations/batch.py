@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
-
-from django.db import transaction
 
 from apps.core.errors import Conflict, DomainError, Invalid, NotFound
 from apps.core.ids import new_id
@@ -21,7 +18,8 @@ from apps.runs.models import Batch, BatchItem, Run, Waitpoint
 from apps.runs.operations.family import lock_parents
 from apps.runs.operations.finish import complete_batches
 from apps.runs.operations.keys import Hold, hold_keys, use_token
-from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_runs
+from apps.runs.operations.trigger import Triggered, TriggerRequest
+from apps.runs.operations.trigger_each import trigger_each
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, KeyKind, WaitpointKind
 
@@ -168,7 +166,8 @@ def _trigger(
         )
         for index, request in sorted(fresh.items())
     }
-    outcomes = _trigger_each(scope, requests, now=now)
+    told = trigger_each(scope, requests=list(requests.values()), now=now)
+    outcomes = dict(zip(requests, told, strict=True))
     cached = [o.run_id for o in outcomes.values() if isinstance(o, Triggered) and o.is_cached]
     # under their locks, so that none ends unseen between this look and the end of the transaction
     locked = Run.objects.select_for_update(no_key=True).defer("payload", "output").order_by("pk")
@@ -182,7 +181,7 @@ def _item(
     batch: Batch,
     index: int,
     request: TriggerRequest,
-    outcome: Triggered | dict[str, Any],
+    outcome: Triggered | DomainError,
     ended: set[UUID],
 ) -> BatchItem:
     item = BatchItem(batch_id=batch.pk, index=index, task=request.task)
@@ -190,32 +189,9 @@ def _item(
         item.run_id, item.is_cached = outcome.run_id, outcome.is_cached
         item.is_finished = outcome.run_id in ended
     else:
-        item.error, item.is_finished = outcome, True
+        told = {"code": outcome.code, "message": outcome.message, "detail": outcome.detail}
+        item.error, item.is_finished = policy.storable(told), True
     return item
-
-
-def _trigger_each(
-    scope: Scope, requests: dict[int, TriggerRequest], *, now: datetime
-) -> dict[int, Triggered | dict[str, Any]]:
-    """All at once; by halves when one of them is refused, until it is found."""
-    if not requests:
-        return {}
-    try:
-        with transaction.atomic():
-            together = trigger_runs(scope, requests=list(requests.values()), now=now)
-        return dict(zip(requests, together, strict=True))
-    except DomainError as error:
-        if len(requests) == 1:
-            told = {"code": error.code, "message": error.message, "detail": error.detail}
-            return dict.fromkeys(requests, policy.storable(told))
-    pairs = list(requests.items())
-    middle = len(pairs) // 2
-    halves = (dict(pairs[:middle]), dict(pairs[middle:]))
-    return {
-        index: outcome
-        for half in halves
-        for index, outcome in _trigger_each(scope, half, now=now).items()
-    }
 
 
 def _seal(batch: Batch, known: int, *, now: datetime) -> None:

@@ -14,11 +14,13 @@ from django.db import connection
 from prometheus_client import start_http_server
 
 from apps.core import clock, metrics
+from apps.core import duties as others
 from apps.runs.limits import limits
 from apps.runs.operations import duties
 
 _SLOW_EVERY = 10
 _OUTAGE_GRACE_BEATS = 2
+_LONGEST_TURN = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,11 @@ def _show_metrics(host: str, port: int) -> None:
         raise CommandError(f"No metrics can be shown on {host}:{port}: {error}") from error
 
 
+def _duties(is_slow: bool) -> tuple[duties.Duty, ...]:
+    own = (*duties.FAST, *(duties.SLOW if is_slow else ()))
+    return (*own, *others.fast(), *(others.slow() if is_slow else ()))
+
+
 class Engine:
     """Ticks through the duties; a duty that fails is logged and tried again at the next tick.
 
@@ -70,7 +77,7 @@ class Engine:
     def tick(self) -> None:
         is_slow = self._ticks % _SLOW_EVERY == 0
         self._ticks += 1
-        for duty in (*duties.FAST, *(duties.SLOW if is_slow else ())):
+        for duty in _duties(is_slow):
             if duty is duties.rescue and not self._may_rescue():
                 continue
             self._perform(duty)
@@ -83,7 +90,9 @@ class Engine:
         name = duty.__name__
         try:
             with metrics.duty_seconds.labels(name).time():
-                while self._bite(duty) >= duties.BITE:
+                began = time.monotonic()
+                # a duty with much to do leaves room for the others, which may be urgent
+                while self._bite(duty) >= duties.BITE and time.monotonic() - began < _LONGEST_TURN:
                     pass
         except Exception:
             log.exception("a duty failed", extra={"duty": name})

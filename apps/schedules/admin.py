@@ -1,0 +1,25 @@
+"""Schedules for the staff: shown, and nothing of them edited."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from apps.core.admin import ReadOnly
+from apps.schedules.models import Declaration, Schedule
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnly[Schedule]):
+    list_display = ["__str__", "environment", "task", "kind", "cron", "timezone", "is_active",
+                    "due_at", "latest_at"]  # fmt: skip
+    list_filter = ["kind", "is_active", "overlap", "missed"]
+    list_select_related = ["environment"]
+    search_fields = ["task", "deduplication_key", "external_id", "environment__project__ref"]
+    show_full_result_count = False
+
+
+@admin.register(Declaration)
+class DeclarationAdmin(ReadOnly[Declaration]):
+    list_display = ["environment", "version_id", "declared_at"]
+    list_select_related = ["environment"]
+    search_fields = ["environment__project__ref"]

@@ -1,0 +1,11 @@
+"""What the engine does beside its own duties: the one table of the whole system."""
+
+from __future__ import annotations
+
+from apps.core.duties import Duty
+from apps.schedules.operations.declare import declare_all
+from apps.schedules.operations.tick import release_held, tick_schedules
+from apps.schedules.operations.tidying import forget_ticks
+
+FAST: tuple[Duty, ...] = (tick_schedules, release_held)
+SLOW: tuple[Duty, ...] = (declare_all, forget_ticks)
