@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MANAGE := $(BIN)/python manage.py
+ASSETS := static/build/.built
+ASSET_SOURCES := $(wildcard assets/*.* assets/icons/* static/js/*) $(shell find templates apps -name '*.html')
 
 # Every process of ours imports the same packages: let the first one keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,15 +25,21 @@ $(STAMP): requirements/dev.txt packages/holdfast/pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e packages/holdfast
 	@touch $@
 
+$(ASSETS): $(STAMP) $(ASSET_SOURCES)
+	@$(BIN)/python assets/build.py
+
+.PHONY: assets
+assets: $(ASSETS) ## What the pages load: styles, icons, fonts, htmx
+
 .PHONY: install
 install: $(STAMP) ## The virtual environment, with everything pinned
 
 .PHONY: demo
-demo: $(STAMP) ## The main job, shown: start everything, ship an example, run it (ONCE=1: then stop)
+demo: $(STAMP) $(ASSETS) ## The main job, shown: start everything, ship an example, run it (ONCE=1: then stop)
 	@$(MANAGE) demo $(if $(ONCE),--once)
 
 .PHONY: up
-up: $(STAMP) ## Everything on the embedded stores, until Ctrl-C (PORT=8000)
+up: $(STAMP) $(ASSETS) ## Everything on the embedded stores, until Ctrl-C (PORT=8000)
 	@$(MANAGE) up $(if $(PORT),--port $(PORT))
 
 .PHONY: doctor
@@ -47,7 +55,7 @@ shell: $(STAMP) ## A Python shell inside the server
 	@$(MANAGE) shell
 
 .PHONY: test
-test: $(STAMP) ## All tests, against engines that they start themselves
+test: $(STAMP) $(ASSETS) ## All tests, against engines that they start themselves
 	@$(BIN)/pytest -n 2 --dist loadgroup -q || { \
 	  echo "once more, alone, what failed (docs/decisions/0041):"; \
 	  $(BIN)/pytest -q -x --last-failed --last-failed-no-failures none; }
@@ -67,7 +75,7 @@ check: $(STAMP) ## Format, lint, types, layers, migrations, templates
 	@set -o pipefail; DEBUG=1 $(BIN)/lint-imports --no-cache | tail -n 12
 	@DEBUG=1 $(BIN)/python -W ignore manage.py makemigrations --check --dry-run --skip-checks 2>/dev/null \
 	  || { echo "models have changed: make a migration"; exit 1; }
-	@if find templates -name '*.html' | grep -q .; then $(BIN)/djlint --check --lint --quiet templates; fi
+	@$(BIN)/djlint --lint --quiet templates
 
 .PHONY: fix
 fix: $(STAMP) ## Format, and mend what the linter can

@@ -14,7 +14,6 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("", home),
     path("admin/", admin.site.urls),
     path("", include("apps.dashboard.entrance")),
     path("", include("apps.dashboard.urls")),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+
+from django.db.models import F, Q
 
 from apps.accounts.models import User
 from apps.core.errors import NotFound
@@ -11,10 +14,28 @@ from apps.environments.operations.life import ensure_development
 from apps.environments.policy import is_branch
 from apps.environments.scope import Scope
 from apps.environments.types import EnvironmentType, is_slug
-from apps.orgs.actors import OrganizationScope
-from apps.orgs.queries import organization_scope
+from apps.orgs.actors import Actor, OrganizationScope
+from apps.orgs.queries import organization_scope, organization_scope_by_slug
+from apps.orgs.roles import Role
 from apps.projects.models import Project
-from apps.projects.queries import find_project_of
+from apps.projects.queries import find_project_of, get_project_by_slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a person is, in the words that pages and their addresses have for it."""
+
+    scope: Scope
+    organization_name: str
+    organization_slug: str
+    project_name: str
+    project_slug: str
+    project_ref: str
+    environment_name: str
+    environment_slug: str
+    environment_type: EnvironmentType
+    branch: str | None = None
+    is_paused: bool = False
 
 
 def scope_for_user(
@@ -34,6 +55,65 @@ def scope_for_user(
         organization_id=project.organization_id,
         project_id=project.id,
         environment_id=environment.id,
+    )
+
+
+def place_of_user(
+    user: User, organization: str, project: str, env: str, branch: str | None, *, now: datetime
+) -> Place:
+    """A member's place by the slugs of an address; NotFound when any part is not theirs.
+
+    One query, but for the first visit to one's own development environment, which makes it.
+    """
+    if not is_slug(env) or not (organization + project).isascii() or "\0" in organization + project:
+        raise NotFound
+    found = _place(user, organization, project, env, branch)
+    if found is None and env == EnvironmentType.DEVELOPMENT.slug and branch is None:
+        within = organization_scope_by_slug(user, organization)
+        ensure_development(within, project_id=get_project_by_slug(within, project).id, now=now)
+        found = _place(user, organization, project, env, branch)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _place(
+    user: User, organization: str, project: str, env: str, branch: str | None
+) -> Place | None:
+    if branch is not None and not is_branch(branch):
+        return None
+    environments = Environment.objects.active().filter(
+        Q(owner=None) | Q(owner=user),
+        organization__slug=organization,
+        organization__memberships__user=user,
+        project__slug=project,
+        slug=env,
+        branch=branch,
+    )
+    found = (
+        environments.annotate(role=F("organization__memberships__role"))
+        .select_related("organization", "project")
+        .first()
+    )
+    if found is None:
+        return None
+    return Place(
+        scope=Scope(
+            actor=Actor(kind="user", id=user.pk, role=Role(found.role)),
+            organization_id=found.organization_id,
+            project_id=found.project_id,
+            environment_id=found.id,
+        ),
+        organization_name=found.organization.name,
+        organization_slug=found.organization.slug,
+        project_name=found.project.name,
+        project_slug=found.project.slug,
+        project_ref=found.project.ref,
+        environment_name=found.name,
+        environment_slug=found.slug,
+        environment_type=EnvironmentType(found.type),
+        branch=found.branch,
+        is_paused=found.paused_at is not None,
     )
 
 

@@ -67,6 +67,18 @@ def list_branches(scope: Scope) -> list[Environment]:
     return list(children.order_by("-id"))
 
 
+def list_branches_of_project(scope: OrganizationScope, *, project_ref: str) -> list[Environment]:
+    """The active branches of all environments of a project that the actor may see, newest first."""
+    require(scope.actor, Permission.ENVIRONMENTS_READ)
+    shown = Environment.objects.active().filter(
+        Q(owner=None) | Q(owner_id=scope.actor.id),
+        organization_id=scope.organization_id,
+        project__ref=project_ref,
+        parent__isnull=False,
+    )
+    return list(shown.order_by("-id"))
+
+
 def current_key(scope: Scope) -> str:
     """The secret key of this environment in clear: its parent's, for a branch."""
     require(scope.actor, Permission.KEYS_READ)

@@ -16,6 +16,15 @@ def get_project(scope: OrganizationScope, ref: str) -> Project:
     return _get(Project.objects.within(scope), ref)
 
 
+def get_project_by_slug(scope: OrganizationScope, slug: str) -> Project:
+    """The active project of this slug; NotFound."""
+    require(scope.actor, Permission.PROJECTS_READ)
+    project = Project.objects.within(scope).active().filter(slug=slug).first()
+    if project is None:
+        raise NotFound("Project not found")
+    return project
+
+
 def list_projects(scope: OrganizationScope) -> list[Project]:
     """The projects of an organization, by name."""
     require(scope.actor, Permission.PROJECTS_READ)

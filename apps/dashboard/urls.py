@@ -1,0 +1,27 @@
+"""Every page's address; what belongs to an environment begins with its organization's slug."""
+
+from django.urls import include, path
+
+from apps.dashboard.views import deployments, home, palette, runs, styleguide, tasks, testing
+
+app_name = "dashboard"
+
+in_environment = [
+    path("switcher", home.switcher, name="switcher"),
+    path("environments", home.environments, name="environments"),
+    path("palette", palette.palette, name="palette"),
+    path("runs", runs.run_list, name="runs"),
+    path("tasks", tasks.task_list, name="tasks"),
+    path("test", testing.test, name="test"),
+    path("deployments", deployments.deployment_list, name="deployments"),
+]
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("welcome", home.welcome, name="welcome"),
+    path("styleguide", styleguide.styleguide, name="styleguide"),
+    path(
+        "orgs/<str:organization>/projects/<str:project>/env/<str:env>/",
+        include(in_environment),
+    ),
+]

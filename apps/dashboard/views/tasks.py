@@ -1,0 +1,18 @@
+"""tasks."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from apps.dashboard.pages import in_environment, page
+from apps.dashboard.requests import PageRequest
+from apps.environments.access import Place
+from apps.orgs.permissions import Permission
+
+
+@require_safe
+@in_environment(Permission.DEPLOYMENTS_READ)
+def task_list(request: PageRequest, place: Place) -> HttpResponse:
+    """The page."""
+    return page(request, "tasks/page.html", section="tasks")
