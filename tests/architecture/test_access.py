@@ -36,7 +36,7 @@ from apps.orgs.roles import Role
 from apps.runs.operations.batch import create_batch
 from apps.runs.operations.trigger import TriggerRequest, trigger_run
 from config.asgi import application
-from tests.architecture.routes import Route, every_route
+from tests.architecture.routes import PAGES, Route, every_route
 from tests.factories import (
     Tenant,
     acme,
@@ -51,11 +51,11 @@ from tests.live import LiveServer, live_process
 
 __all__ = ["live_process"]
 
-ROUTES = every_route(outside=("admin/",))
+ROUTES = every_route(outside=("admin/", *PAGES))
 
 # What anybody may call, and why that is safe; whoever adds a route here should think twice.
 OPEN = {
-    "GET /",  # leads to the admin, which asks for a person
+    "GET /",  # leads to the sign-in
     "POST /",
     "POST /api/v1/authorization-code",  # begins a login, says nothing
     "POST /api/v1/token",  # has its credential in the body
