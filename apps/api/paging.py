@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import QueryDict
 from drf_spectacular.utils import OpenApiParameter
 
@@ -64,16 +65,15 @@ def pagination(page: Page[Any], *, now: datetime) -> dict[str, str]:
     }
 
 
-def numbered(query: QueryDict, items: Sequence[Any]) -> tuple[Sequence[Any], dict[str, int]]:
-    """The page of a short list that a query asks for, and where it is; raises BadRequest."""
+def numbered(
+    query: QueryDict, items: Sequence[Any] | QuerySet[Any]
+) -> tuple[Sequence[Any], dict[str, int]]:
+    """The page of a list that a query asks for, and where it is; raises BadRequest."""
     page = _number(query, "page", default=1, largest=_LAST_PAGE)
     size = _number(query, "perPage", default=_DEFAULT_PER_PAGE, largest=LARGEST_PAGE)
-    place = {
-        "currentPage": page,
-        "totalPages": max(1, math.ceil(len(items) / size)),
-        "count": len(items),
-    }
-    return items[(page - 1) * size : page * size], place
+    count = items.count() if isinstance(items, QuerySet) else len(items)
+    place = {"currentPage": page, "totalPages": max(1, math.ceil(count / size)), "count": count}
+    return list(items[(page - 1) * size : page * size]), place
 
 
 @dataclass(frozen=True, slots=True)

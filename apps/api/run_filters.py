@@ -54,7 +54,7 @@ FILTER_PARAMETERS = [
 
 def run_filters(query: QueryDict, *, now: datetime) -> RunFilters:
     """What a query asks for; raises BadRequest for a value that means nothing."""
-    read = _Reader(query)
+    read = FilterReader(query)
     period = read.one("createdAt][period", lambda text: parse_duration(text, field="period"))
     return RunFilters(
         statuses=read.many("status", _status),
@@ -65,9 +65,10 @@ def run_filters(query: QueryDict, *, now: datetime) -> RunFilters:
         machines=read.many("machine", _machine),
         batch_id=read.one("batch", lambda text: parse_public_id("batch", text)),
         is_test=read.one("isTest", _flag),
-        created_from=now - period if period else read.one("createdAt][from", _moment),
-        created_to=read.one("createdAt][to", _moment),
-        is_empty=any(query.get(f"filter[{name}]") for name in ("schedule", "bulkAction", "error")),
+        created_from=now - period if period else read.one("createdAt][from", moment),
+        created_to=read.one("createdAt][to", moment),
+        schedule_id=read.one("schedule", lambda text: parse_public_id("sched", text)),
+        is_empty=any(query.get(f"filter[{name}]") for name in ("bulkAction", "error")),
     )
 
 
@@ -86,15 +87,19 @@ def require_tasks(caller: Caller, filters: RunFilters) -> None:
         caller.require("read", [("runs", None), ("tasks", None)])
 
 
-class _Reader:
+class FilterReader:
+    """Reads filters from a query; raises BadRequest for a value that means nothing."""
+
     def __init__(self, query: QueryDict) -> None:
         self._query = query
 
     def one(self, name: str, parse: Callable[[str], Any]) -> Any:
+        """One value, or None."""
         text = self._query.get(f"filter[{name}]")
         return self._parsed(name, text, parse) if text else None
 
     def many(self, name: str, parse: Callable[[str], Any]) -> tuple[Any, ...]:
+        """Values that are separated by commas."""
         text = self._query.get(f"filter[{name}]") or ""
         words = (word.strip() for word in text.split(","))
         return tuple(self._parsed(name, word, parse) for word in words if word)
@@ -136,14 +141,15 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """The time that a filter names; raises ValueError."""
     if text.lstrip("-").isdecimal():
         milliseconds = int(text)
         if not 0 <= milliseconds <= _YEAR_3000_MS:
             raise ValueError("is not a time in milliseconds since 1970")
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("is neither an ISO 8601 date nor milliseconds since 1970") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -16,9 +16,11 @@ from apps.api.views import (
     packets,
     queues,
     runs,
+    schedules,
     triggers,
     unknown,
     variables,
+    waitpoints,
 )
 
 _PROJECT = "api/v1/projects/<str:ref>"
@@ -51,6 +53,28 @@ urlpatterns = [
     # Queues
     path("api/v1/queues", queues.QueueList.as_view()),
     path("api/v1/queues/<path:queue>", queues.QueueDetail.as_view()),
+    # Tokens
+    path("api/v1/waitpoints/tokens", waitpoints.TokenList.as_view()),
+    path("api/v1/waitpoints/tokens/<str:token>", waitpoints.TokenDetail.as_view()),
+    path("api/v1/waitpoints/tokens/<str:token>/complete", waitpoints.TokenCompletion.as_view()),
+    path(
+        "api/v1/waitpoints/tokens/<str:token>/callback/<str:secret>",
+        waitpoints.TokenCallback.as_view(),
+    ),
+    path(
+        "engine/v1/runs/<str:run>/waitpoints/tokens/<str:token>/wait",
+        waitpoints.RunTokenWait.as_view(),
+    ),
+    path("engine/v1/runs/<str:run>/wait/duration", waitpoints.RunTimeWait.as_view()),
+    # Schedules
+    path("api/v1/schedules", schedules.ScheduleList.as_view()),
+    path("api/v1/schedules/upcoming", schedules.UpcomingTimes.as_view()),
+    path("api/v1/schedules/<str:schedule>", schedules.ScheduleDetail.as_view()),
+    path("api/v1/schedules/<str:schedule>/activate", schedules.ScheduleActivation.as_view()),
+    path("api/v1/schedules/<str:schedule>/deactivate", schedules.ScheduleDeactivation.as_view()),
+    path("api/v1/schedules/<str:schedule>/backfill", schedules.ScheduleBackfill.as_view()),
+    path("api/v1/schedules/<str:schedule>/ticks", schedules.ScheduleTicks.as_view()),
+    path("api/v1/timezones", schedules.TimezoneList.as_view()),
     # Large packets
     path("api/v2/packets/<path:key>", packets.PacketUpload.as_view()),
     path("api/v1/packets/<path:key>", packets.Packet.as_view()),

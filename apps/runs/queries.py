@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from uuid import UUID
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from apps.core import sql
 from apps.core.errors import NotFound
@@ -16,6 +18,7 @@ from apps.core.paging import CursorPage, Page, newest_first
 from apps.deployments.models import Promotion, WorkerSession
 from apps.environments.models import Environment
 from apps.environments.scope import Scope
+from apps.orgs.permissions import Permission, require
 from apps.runs.models import (
     Attempt,
     Batch,
@@ -28,8 +31,9 @@ from apps.runs.models import (
     RunEvent,
     RunTag,
     Wait,
+    Waitpoint,
 )
-from apps.runs.states import RunStatus
+from apps.runs.states import RunStatus, WaitpointKind, WaitpointStatus
 
 
 def get_run(scope: Scope, run_id: UUID) -> Run:
@@ -51,6 +55,7 @@ class RunFilters:
     queues: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
     batch_id: UUID | None = None
+    schedule_id: UUID | None = None
     is_test: bool | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
@@ -78,10 +83,12 @@ def _filtered(scope: Scope, filters: RunFilters) -> QuerySet[Run]:
     if filters.tags:
         tagged = RunTag.objects.filter(environment_id=scope.environment_id, tag__in=filters.tags)
         runs = runs.filter(pk__in=tagged.values("run_id"))
-    if filters.batch_id:
-        runs = runs.filter(batch_id=filters.batch_id)
-    if filters.is_test is not None:
-        runs = runs.filter(is_test=filters.is_test)
+    exact = {
+        "batch_id": filters.batch_id,
+        "schedule_id": filters.schedule_id,
+        "is_test": filters.is_test,
+    }
+    runs = runs.filter(**{field: value for field, value in exact.items() if value is not None})
     # an id begins with its time, so these prune partitions
     if filters.created_from:
         runs = runs.filter(pk__gte=floor(filters.created_from))
@@ -150,6 +157,67 @@ def queue_loads(scope: Scope, names: Collection[str]) -> dict[str, QueueLoad]:
     return {
         name: QueueLoad(queued=queued.get(name, 0), running=running.get(name, 0)) for name in names
     }
+
+
+# -- Tokens ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFilters:
+    """Which tokens to list; empty means any."""
+
+    statuses: tuple[WaitpointStatus, ...] = ()
+    tags: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+_STATUS_OF_TOKEN: dict[WaitpointStatus, Q] = {
+    WaitpointStatus.WAITING: Q(completed_at=None),
+    WaitpointStatus.COMPLETED: Q(completed_at__isnull=False, error__isnull=True),
+    WaitpointStatus.TIMED_OUT: Q(completed_at__isnull=False, error__isnull=False),
+}
+
+
+def list_tokens(scope: Scope, filters: TokenFilters, page: CursorPage) -> Page[Waitpoint]:
+    """The tokens of an environment, newest first."""
+    require(scope.actor, Permission.RUNS_READ)
+    tokens = _tokens(scope)
+    if filters.statuses:
+        tokens = tokens.filter(
+            reduce(or_, (_STATUS_OF_TOKEN[status] for status in filters.statuses))
+        )
+    if filters.tags:
+        tokens = tokens.filter(tags__overlap=list(filters.tags))
+    if filters.idempotency_key is not None:
+        tokens = tokens.filter(idempotency_key=filters.idempotency_key)
+    if filters.created_from:
+        tokens = tokens.filter(pk__gte=floor(filters.created_from))
+    if filters.created_to:
+        tokens = tokens.filter(pk__lte=floor(filters.created_to))
+    return newest_first(tokens, page)
+
+
+def get_token(scope: Scope, token_id: UUID) -> Waitpoint:
+    """One token; raises NotFound."""
+    require(scope.actor, Permission.RUNS_READ)
+    token = _tokens(scope).filter(pk=token_id).first()
+    if token is None:
+        raise NotFound
+    return token
+
+
+def waiting_for_token(scope: Scope, token_id: UUID, *, most: int = 100) -> list[Run]:
+    """The runs that wait for a token now, the oldest first."""
+    token = get_token(scope, token_id)
+    waiters = Wait.objects.filter(waitpoint_id=token.pk).values("run_id")
+    runs = Run.objects.within(scope.environment_id).open().filter(pk__in=waiters)
+    return list(runs.order_by("pk")[:most])
+
+
+def _tokens(scope: Scope) -> QuerySet[Waitpoint]:
+    return Waitpoint.objects.filter(environment_id=scope.environment_id, kind=WaitpointKind.TOKEN)
 
 
 # -- Why is this run not running? --------------------------------------------------------------

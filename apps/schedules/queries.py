@@ -37,6 +37,13 @@ def get_schedule(scope: Scope, schedule_id: UUID) -> Schedule:
     return found
 
 
+def schedule_of_run(scope: Scope, schedule_id: UUID | None) -> Schedule | None:
+    """The schedule that started a run, as far as it is there still; for whoever sees the run."""
+    if schedule_id is None:
+        return None
+    return Schedule.objects.within(scope.environment_id).filter(pk=schedule_id).first()
+
+
 def list_schedules(
     scope: Scope, *, task: str | None = None, external_id: str | None = None
 ) -> QuerySet[Schedule]:

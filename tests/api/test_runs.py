@@ -5,6 +5,7 @@ import pytest
 import time_machine
 
 from apps.core import clock
+from apps.core.ids import new_id, public_id
 from apps.runs.states import RunStatus
 from tests.api import scenes
 from tests.api.client import Api
@@ -318,7 +319,7 @@ def test_every_filter_narrows_the_list(api, acme):
     for query in (
         {"filter[createdAt][to]": "0"},
         {"filter[createdAt][from]": str(int((now.timestamp() + 3600) * 1000))},
-        {"filter[schedule]": "sched_1"},
+        {"filter[schedule]": public_id("sched", new_id())},
         {"filter[bulkAction]": "bulk_1"},
     ):
         assert ids(api.get("/api/v1/runs", query).ok()) == [], query

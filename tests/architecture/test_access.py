@@ -35,6 +35,8 @@ from apps.environments.operations.variables import set_variable
 from apps.orgs.roles import Role
 from apps.runs.operations.batch import create_batch
 from apps.runs.operations.trigger import TriggerRequest, trigger_run
+from apps.runs.operations.waitpoints import create_token as create_waitpoint
+from apps.schedules.operations.manage import ScheduleRequest, create_schedule
 from config.asgi import application
 from tests.architecture.routes import PAGES, Route, every_route
 from tests.factories import (
@@ -61,15 +63,17 @@ OPEN = {
     "POST /api/v1/token",  # has its credential in the body
     "GET /api/v1/blobs/%(signature)s",  # has its credential in the path
     "PUT /api/v1/blobs/%(signature)s",
+    "POST /api/v1/waitpoints/tokens/%(token)s/callback/%(secret)s",
+    "GET /api/v1/timezones",
     "GET /api/schema",
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
 }
 # Parameters that name a thing of alice's; the others only name something of the caller's own.
-OWNED = {"run", "batch", "deployment", "version", "ref"}
+OWNED = {"run", "schedule", "batch", "deployment", "version", "ref", "token"}
 # What a path says of the environment; other keys of the project get in without it.
-OF_ENVIRONMENT = {"run", "batch", "deployment", "version", "env"}
+OF_ENVIRONMENT = {"run", "schedule", "batch", "deployment", "version", "env", "token"}
 
 # What the rightful caller would send; a list is a line for each.
 BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
@@ -81,6 +85,13 @@ BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
     "POST /api/v1/runs/%(run)s/tags": {"tags": ["mine"]},
     "PUT /api/v1/runs/%(run)s/metadata": {"metadata": {"mine": True}},
     "POST /api/v1/idempotencyKeys/%(key)s/reset": {"taskIdentifier": "resize"},
+    "POST /engine/v1/runs/%(run)s/wait/duration": {"date": "2031-01-01T00:00:00Z"},
+    "POST /api/v1/schedules": {"task": "resize", "every": 60, "deduplicationKey": "mine"},
+    "PUT /api/v1/schedules/%(schedule)s": {"task": "resize", "every": 60},
+    "POST /api/v1/schedules/%(schedule)s/backfill": {
+        "from": "2026-11-01T00:00:00Z",
+        "to": "2026-11-01T05:00:00Z",
+    },
     "POST /api/v1/deployments": {"contentHash": "abc"},
     "POST /api/v1/deployments/%(deployment)s/finalize": {"promote": True},
     "POST /api/v1/projects/%(ref)s/background-workers": {
@@ -133,12 +144,18 @@ def home() -> Home:
     )
     run = public_id("run", trigger_run(tenant.scope, request=request, now=now).run_id)
     batch = public_id("batch", create_batch(tenant.scope, run_count=1, now=now).batch_id)
+    token = create_waitpoint(tenant.scope, tags=("acme-tag",), now=now).waitpoint_id
     deployment = create_deployment(tenant.scope, content_hash="acme-hash", now=now)
     set_variable(tenant.scope, name="PASSWORD", value="acme-hush", is_secret=True, now=now)
     set_variable(tenant.scope, name="REGION", value="acme-region", now=now)
+    asked = ScheduleRequest(task="resize", cron="0 * * * *", external_id="acme-customer")
+    schedule = create_schedule(tenant.scope, request=asked, deduplication_key="acme-key", now=now)
     samples = {
         "run": run,
+        "schedule": public_id("sched", schedule.pk),
         "batch": batch,
+        "token": public_id("waitpoint", token),
+        "secret": "forged",
         "deployment": public_id("deployment", deployment.id),
         "version": number,
         "ref": tenant.project.ref,
@@ -152,8 +169,17 @@ def home() -> Home:
         "queue": public_id("queue", list_queues(tenant.scope)[0].id),
     }
     environment = public_id("env", tenant.production.id)
-    owned = [samples[name] for name in ("run", "batch", "deployment", "ref")]
-    told = ["acme-payload", "acme-tag", "acme-hush", "acme-region", "acme-hash", environment]
+    owned = [samples[name] for name in ("run", "schedule", "batch", "deployment", "ref", "token")]
+    told = [
+        "acme-customer",
+        "acme-key",
+        "acme-payload",
+        "acme-tag",
+        "acme-hush",
+        "acme-region",
+        "acme-hash",
+        environment,
+    ]
     return Home(tenant=tenant, samples=samples, marks=[*owned, *told, *tenant.keys.values()])
 
 

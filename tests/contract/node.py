@@ -31,7 +31,8 @@ def installed(version: str) -> Path:
         fcntl.flock(held, fcntl.LOCK_EX)  # workers of one session, and other sessions
         if not (target / ".installed").exists():
             _install(version, target)
-        _place(_HERE / "scenarios.mjs", target / "scenarios.mjs")
+        for scenarios in _HERE.glob("*.mjs"):
+            _place(scenarios, target / scenarios.name)
     return target
 
 

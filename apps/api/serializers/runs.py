@@ -21,6 +21,7 @@ from apps.api.serializers.base import (
     TextOrNumberField,
     WordsField,
 )
+from apps.api.serializers.schedules import RunScheduleShape
 from apps.runs.states import FINAL, RunStatus
 from holdfast import packets
 from holdfast.machines import MACHINES
@@ -178,6 +179,7 @@ class RunDetailShape(RelatedRunShape):
     maxDuration = serializers.IntegerField(source="max_duration_seconds", required=False)
     concurrencyKey = serializers.CharField(source="concurrency_key", required=False)
     replayOf = PublicIdField("run", source="replay_of_id", required=False)
+    schedule = serializers.SerializerMethodField()
     reason = serializers.SerializerMethodField(help_text="Why the run is in this state, in words.")
 
     def get_payload(self, run: Any) -> Any:
@@ -206,6 +208,11 @@ class RunDetailShape(RelatedRunShape):
 
     def get_reason(self, run: Any) -> str | None:
         return self.context["reason"] or None
+
+    @extend_schema_field(RunScheduleShape)
+    def get_schedule(self, run: Any) -> dict[str, Any] | None:
+        schedule = self.context.get("schedule")
+        return RunScheduleShape(schedule).data if schedule else None
 
     def get_queue(self, run: Any) -> dict[str, str]:
         return {"name": run.queue}

@@ -49,6 +49,7 @@ from apps.runs.operations.metadata import change_metadata
 from apps.runs.operations.replay import replay_run
 from apps.runs.operations.reschedule import reschedule_run
 from apps.runs.operations.tags import add_tags
+from apps.schedules import queries as schedules
 
 READ = Public("read", ("runs", "tasks", "tags", "batch"))
 _WRITE = Public("write", ("runs", "tasks", "tags", "batch"))
@@ -92,6 +93,7 @@ class RunEndpoint(Endpoint):
             **self.shape_context(),
             "related": related,
             "attempts": runs.attempts(scope, run.id),
+            "schedule": schedules.schedule_of_run(scope, run.schedule_id),
             "reason": run.status_reason if run.is_final else runs.explain(scope, run.id),
         }
         found: dict[str, Any] = RunDetailShape(run, context=context).data

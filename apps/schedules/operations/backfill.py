@@ -72,11 +72,11 @@ def _times(
 def _trigger(
     scope: Scope, schedule: Schedule, times: list[datetime], *, now: datetime
 ) -> list[Tick]:
-    requests = [
-        request_for(schedule, at, earlier)
-        for at, earlier in zip(times, [None, *times[:-1]], strict=True)
-    ]
-    told = trigger_runs(scope, requests=requests, now=now) if requests else []
+    if not times:
+        return []
+    earlier = [None, *times[:-1]]
+    requests = [request_for(schedule, at, b) for at, b in zip(times, earlier, strict=True)]
+    told = trigger_runs(scope, requests=requests, now=now)
     Tick.objects.filter(schedule_id=schedule.pk, at__in=times).delete()  # skipped, missed or failed
     ticks = [
         Tick(
