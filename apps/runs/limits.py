@@ -29,6 +29,8 @@ class Limits:
     waitpoint_days: int = 30
     attempts_per_run: int = 250
     default_attempts: int = 3
+    journal_entries: int = 10_000
+    journal_inline_bytes: int = 128 * 1024
     batch_items: int = 10_000
     development_ttl_seconds: int = 600
     hello_seconds: float = 10.0

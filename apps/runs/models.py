@@ -1,6 +1,6 @@
 """The engine's tables: history by day, and the small hot set beside it.
 
-`Run`, `Attempt`, `RunEvent` and `RunTag` are history: partitioned by day, found by id, without
+`Run`, `Attempt`, `RunEvent`, `RunTag`, `JournalEntry` are history: partitioned by day, without
 foreign keys, since a partition is dropped as a whole. `ReadyRun`, `Lane`, `EnvironmentSlots`,
 `Lease`, `Timer` and `Wait` are the hot set: they hold only what is queued, executing or waiting.
 """
@@ -30,7 +30,9 @@ from apps.runs.states import (
 _FINAL = sorted(status.value for status in FINAL)
 _RUNNING = [RunStatus.EXECUTING.value, RunStatus.WAITING.value]
 
-PARTITIONED = ("runs_run", "runs_attempt", "runs_runevent", "runs_runtag")
+PARTITIONED = (
+    "runs_run", "runs_attempt", "runs_runevent", "runs_runtag", "runs_journalentry",
+)  # fmt: skip
 
 
 def _choices(kind: type) -> list[tuple[str, str]]:
@@ -94,6 +96,8 @@ class Run(models.Model):
     batch_id = models.UUIDField(null=True, blank=True)
     batch_index = models.PositiveIntegerField(null=True, blank=True)
     replay_of_id = models.UUIDField(null=True, blank=True)
+    # the attempt that goes on when the run is handed out again: its worker has let it go
+    suspended_attempt_id = models.UUIDField(null=True, blank=True)
     schedule_id = models.UUIDField(null=True, blank=True)
 
     created_at = models.DateTimeField()
@@ -235,6 +239,35 @@ class RunTag(models.Model):
 
     def __str__(self) -> str:
         return self.tag
+
+
+class JournalEntry(models.Model):
+    """One thing that a durable run has done, and what came of it (`holdfast.protocol.Entry`).
+
+    Written only once and in order, under the lease of the worker that reports it.
+    """
+
+    pk = models.CompositePrimaryKey("run_id", "seq")
+    run_id = models.UUIDField()
+    seq = models.PositiveIntegerField()
+    position = models.TextField()
+    kind = models.TextField()
+    name = models.TextField()
+    after = models.PositiveIntegerField(default=0)
+    digest = models.TextField(null=True, blank=True)
+    ok = models.BooleanField(default=True)
+    output = models.TextField(null=True, blank=True)
+    output_type = models.TextField(default="application/json")
+    error = models.JSONField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=1)
+    started_ms = models.BigIntegerField(default=0)
+    took_ms = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("run_id", "seq")
+
+    def __str__(self) -> str:
+        return f"{public_id('run', self.run_id)} {self.seq}: {self.kind} {self.name}"
 
 
 class Lane(models.Model):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from apps.core.errors import Invalid, TooLarge
 from apps.runs.limits import Limits
 from holdfast.machines import MACHINES
+from holdfast.protocol import Entry
 
 _FACTOR = 2.0
 _SHORTEST_MS = 1_000
@@ -22,6 +23,8 @@ _TEN_YEARS = timedelta(days=3_650)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNSTORABLE_TEXT = "{} may have no NUL character and no half of a surrogate pair in it"
 _MOST_INTEGER = 2**31 - 1
+_MOST_BIG = 2**63 - 1
+_NAME_LENGTH = 255
 _YEAR_MS = 365 * 86_400_000
 _YEAR_3000_MS = 32_503_680_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,6 +113,35 @@ def kept_error(error: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     most = limits.error_bytes // 32  # five texts, of characters of at most six bytes as JSON
     texts = {name: kept[name] for name in _ERROR_TEXTS if isinstance(kept.get(name), str)}
     return {name: text if len(text) <= most else f"{text[:most]}…" for name, text in texts.items()}
+
+
+def journal_problem(entries: Iterable[Entry], limits: Limits) -> str | None:
+    """Why these entries cannot be kept in a journal; None when they can."""
+    for entry in entries:
+        if not 0 < entry.seq <= limits.journal_entries:
+            return f"a journal has at most {limits.journal_entries} entries"
+        if entry.output is not None and len(entry.output) > limits.output_bytes:
+            return f"the result of {entry.name!r} has more than {limits.output_bytes} bytes"
+    return None
+
+
+def kept_entry(entry: Entry, limits: Limits) -> Entry:
+    """An entry of a journal as it is kept: storable, and within bounds."""
+    return Entry(
+        seq=entry.seq,
+        position=storable(entry.position)[:_NAME_LENGTH],
+        kind=storable(entry.kind)[:_NAME_LENGTH],
+        name=storable(entry.name)[:_NAME_LENGTH],
+        after=max(0, min(entry.after, entry.seq)),
+        digest=entry.digest and storable(entry.digest)[:_NAME_LENGTH],
+        ok=entry.ok,
+        output=storable(entry.output),
+        output_type=storable(entry.output_type)[:_NAME_LENGTH],
+        error=None if entry.error is None else kept_error(entry.error, limits),
+        attempts=max(1, min(entry.attempts, _MOST_INTEGER)),
+        started_ms=max(0, min(entry.started_ms, _MOST_BIG)),
+        took_ms=executed(entry.took_ms),
+    )
 
 
 def check_tags(tags: Iterable[str], limits: Limits, *, subject: str = "a run") -> None:

@@ -73,6 +73,13 @@ def sealed_batch_with_ended_items() -> None:
     BatchItem.objects.create(batch=batch, index=0, task="hello", is_finished=True)
 
 
+def run_let_go_of_that_nothing_wakes() -> None:
+    lease = lease_of("WAITING").get()
+    the("WAITING").update(suspended_attempt_id=lease.attempt_id)
+    lease.delete()
+    Wait.objects.all().delete()
+
+
 VIOLATIONS = {
     "a final run holds a lease": lambda: finish("EXECUTING"),
     "a lease names a run that does not exist": lambda: lease_of("EXECUTING").update(
@@ -82,6 +89,7 @@ VIOLATIONS = {
         generation=9
     ),
     "an executing run has no lease": lambda: lease_of("EXECUTING").delete(),
+    "a run that was let go of lacks a wake-up source": run_let_go_of_that_nothing_wakes,
     "a ready run is not queued": lambda: the("QUEUED").update(status="DELAYED", delayed_until=NOW),
     "a ready run is in a closed lane": lambda: Lane.objects.update(is_open=False),
     "a lane counts other slots than its leases hold": lambda: Lane.objects.update(used=5),

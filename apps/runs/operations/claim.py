@@ -15,6 +15,7 @@ from apps.core.ids import public_id
 from apps.environments.models import Environment
 from apps.runs.limits import limits
 from apps.runs.models import Waitpoint
+from apps.runs.operations.journal import FORK, executed_before, journals
 from apps.runs.operations.reports import Answer
 from apps.runs.operations.waiting import completed_waits
 from holdfast.machines import DEFAULT_MACHINE, MACHINES
@@ -109,13 +110,34 @@ def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
         },
     )
     minute = int(now.timestamp() // 60)
+    begun = _begun(rows)
     return [
         Answer(
             session_id=row["session_id"],
-            message=_workload(row, _place(row["environment_id"], minute)),
+            message=_workload(row, _place(row["environment_id"], minute), begun.get(row["id"], {})),
         )
         for row in rows
     ]
+
+
+def _begun(rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
+    """What a worker needs of runs that were executed before: journals, and what has completed."""
+    before = [r["id"] for r in rows if r["attempt_count"] or r["source"] == FORK]
+    if not before:
+        return {}
+    attempts = {r["id"]: r["suspended_attempt_id"] for r in rows if r["suspended_attempt_id"]}
+    found, executed = journals(before), executed_before(attempts.values())
+    results = completed_waits(attempts) if attempts else {}
+    return {
+        run_id: {
+            "is_resumed": run_id in attempts,
+            "attempt_executed_ms": executed.get(attempts.get(run_id), 0),
+            "journal": list(found[run_id].entries) if run_id in found else [],
+            "journal_length": found[run_id].length if run_id in found else 0,
+            "results": [waitpoint_result(waitpoint) for waitpoint in results.get(run_id, [])],
+        }
+        for run_id in before
+    }
 
 
 @lru_cache(maxsize=1_000)
@@ -145,8 +167,8 @@ def _place(environment_id: UUID, minute: int) -> dict[str, Any]:
     }
 
 
-def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
-    attempt = row["attempt_count"] + 1
+def _workload(row: dict[str, Any], place: dict[str, Any], begun: dict[str, Any]) -> Execute:
+    attempt = row["attempt_count"] + (row["suspended_attempt_id"] is None)
     machine = MACHINES.get(row["machine"], MACHINES[DEFAULT_MACHINE])
     return Execute(
         run=public_id("run", row["id"]),
@@ -163,6 +185,7 @@ def _workload(row: dict[str, Any], place: dict[str, Any]) -> Execute:
         traceparent=traces.traceparent_of(
             row["id"], root_id=row["root_id"], traceparent=row["traceparent"]
         ),
+        **begun,
         context={
             **place,
             "run": {

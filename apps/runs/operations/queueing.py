@@ -51,7 +51,8 @@ def make_ready(
 
 def _since(run: Run, now: datetime, sessions: Mapping[UUID, UUID]) -> datetime:
     """What its place in the line counts from; one that goes on comes before younger ones."""
-    return run.created_at if run.pk in sessions else run.queued_at or now
+    goes_on = run.pk in sessions or run.suspended_attempt_id is not None
+    return run.created_at if goes_on else run.queued_at or now
 
 
 def _follows_current(run: Run) -> bool:

@@ -22,10 +22,11 @@ from holdfast.protocol import (
     Settled,
     Stale,
     Started,
+    Steps,
     Suspended,
 )
 
-RunMessage = Started | Completed | Failed | Suspended | Rejected | MetadataChanged
+RunMessage = Started | Completed | Failed | Suspended | Steps | Rejected | MetadataChanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Report:
     @property
     def may_end(self) -> bool:
         """Whether it may be the last that is heard of the run."""
+        if isinstance(self.message, Steps):
+            return policy.journal_problem(self.message.entries, limits()) is not None
         return not isinstance(self.message, Started | MetadataChanged)
 
     @property
@@ -78,7 +81,9 @@ def stale(report: Report) -> Stale:
     return Stale(run=report.message.run, generation=report.message.generation)
 
 
-def settled(report: Report, outcome: Literal["final", "requeued", "waiting"]) -> Settled:
+def settled(
+    report: Report, outcome: Literal["final", "requeued", "waiting", "released"]
+) -> Settled:
     return Settled(run=report.message.run, generation=report.message.generation, outcome=outcome)
 
 

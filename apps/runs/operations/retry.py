@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import F
+
 from apps.deployments.models import Task
 from apps.runs import policy
 from apps.runs.errors import internal
@@ -32,6 +34,7 @@ class AttemptFailure:
     status: AttemptStatus
     error: dict[str, Any]
     executed_ms: int = 0
+    rewind: tuple[int, ...] = ()
 
 
 def policy_delay(run: Run) -> timedelta:
@@ -127,7 +130,7 @@ def _close_attempt(run: Run, failure: AttemptFailure, *, now: datetime) -> None:
     Attempt.objects.filter(pk__in=held.values("attempt_id")).update(
         status=failure.status,
         error=failure.error,
-        executed_ms=failure.executed_ms,
+        executed_ms=F("executed_ms") + failure.executed_ms,
         finished_at=now,
     )
 

@@ -23,6 +23,7 @@ from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
 from apps.runs.models import Lease, Run
 from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.journal import let_go, record_entries, rewind
 from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
 from apps.runs.operations.metadata import apply_operations
 from apps.runs.operations.reports import Answer, Report, settled, stale, try_again
@@ -38,12 +39,15 @@ from apps.runs.operations.waiting import TimeWait, make_times, suspend_run, wait
 from apps.runs.states import AttemptStatus, RunStatus
 from holdfast.protocol import (
     Completed,
+    Entry,
     Failed,
     Malformed,
     Message,
     MetadataChanged,
+    Recorded,
     Rejected,
     Started,
+    Steps,
     Suspended,
 )
 
@@ -129,7 +133,7 @@ class _Hold:
     def may_report(self, report: Report) -> bool:
         if self.session_id != report.session_id:
             return False
-        if isinstance(report.message, MetadataChanged):
+        if isinstance(report.message, MetadataChanged | Steps) and self.is_started:
             # sent just before the same process was resumed: still its own, and nobody else's
             return report.message.generation in {self.generation, self.generation - 1}
         return report.message.generation == self.generation
@@ -154,6 +158,7 @@ class _Batch:
         self._returned: dict[UUID, str] = {}
         self._blameless: set[UUID] = set()  # of those, what was only taken ahead
         self._retried: set[UUID] = set()
+        self._entries: dict[UUID, list[Entry]] = {}
 
     def apply(self, report: Report) -> None:
         hold = self._holds.get(report.run_id)
@@ -176,6 +181,8 @@ class _Batch:
                 self._fail(report, hold, failed)
             case Suspended() as suspended:
                 self._suspend(report, hold, suspended)
+            case Steps() as steps:
+                self._record(report, hold, steps)
             case Rejected() as rejected:
                 self._reject(report, hold, rejected)
             case MetadataChanged() as changed:
@@ -185,6 +192,8 @@ class _Batch:
         """Write the batched reports; starts first, since an end may follow in the same batch."""
         _write_started(self._started, now=self._now)
         self._started = {}
+        record_entries(self._entries)
+        self._entries = {}
         self._put_back()
         finish_runs(self._endings, now=self._now)
         self._endings = []
@@ -231,13 +240,19 @@ class _Batch:
             )
             self._end(report, ending)
             return
-        failure = AttemptFailure(status=attempt_status, error=error, executed_ms=executed_ms)
+        failure = AttemptFailure(
+            status=attempt_status,
+            error=error,
+            executed_ms=executed_ms,
+            rewind=tuple(message.rewind),
+        )
         self._retry(report, hold, failure, policy.retry_pause(delay))
 
     def _retry(
         self, report: Report, hold: _Hold, failure: AttemptFailure, delay: timedelta
     ) -> None:
         self.flush()
+        rewind(report.run_id, failure.rewind)
         run = _run(report)
         # a process that crashed is gone: only a failed one can go on, and only in its own slot
         can_go_on = failure.status == AttemptStatus.FAILED and hold.holds_slot
@@ -287,7 +302,26 @@ class _Batch:
         needs_all = message.need == "all"
         suspend_run(_run(report), waitpoints, needs_all=needs_all, now=self._now)
         hold.holds_slot = False
-        self._answer(report, settled(report, "waiting"))
+        executed = {report.run_id: policy.executed(message.executed_ms)}
+        if message.release and let_go(executed, now=self._now):
+            self._let_go(report, "released")
+        else:
+            self._answer(report, settled(report, "waiting"))
+
+    def _record(self, report: Report, hold: _Hold, message: Steps) -> None:
+        """Keep more of a journal; the answer is true when the caller has committed."""
+        problem = policy.journal_problem(message.entries, limits())
+        if problem is not None:
+            error = internal("TASK_EXECUTION_FAILED", problem)
+            self._end(report, Ending(run_id=report.run_id, status=RunStatus.FAILED, error=error))
+            return
+        self._start(report.run_id, hold)
+        kept = [policy.kept_entry(entry, limits()) for entry in message.entries]
+        self._entries.setdefault(report.run_id, []).extend(kept)
+        through = max((entry.seq for entry in kept), default=0)
+        self._answer(
+            report, Recorded(run=message.run, generation=message.generation, through=through)
+        )
 
     def _reject(self, report: Report, hold: _Hold, message: Rejected) -> None:
         reason = policy.storable(message.reason)
@@ -325,7 +359,7 @@ class _Batch:
             text = f"metadata of {message.run}: {error.message}"
             self._answer(report, Malformed(detail=text))
 
-    def _let_go(self, report: Report, outcome: Literal["final", "requeued"]) -> None:
+    def _let_go(self, report: Report, outcome: Literal["final", "requeued", "released"]) -> None:
         del self._holds[report.run_id]
         self._answer(report, settled(report, outcome))
 

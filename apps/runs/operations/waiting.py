@@ -116,7 +116,8 @@ def waiting_for(waitpoint_ids: Iterable[UUID]) -> list[UUID]:
 
 
 def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
-    """Queue the runs that these completed waitpoints release, at the workers that hold them.
+    """Queue the runs that these completed waitpoints release, at the workers that hold them; those
+    that nobody holds any more, for any worker.
 
     Those that wait for all, and have an open one left, wait on.
     """
@@ -137,13 +138,20 @@ def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
     sessions = dict(
         Lease.objects.filter(run_id__in=runs.keys() - blocked).values_list("run_id", "session_id")
     )
-    _queue_for_resume([runs[run_id] for run_id in sessions], sessions, now=now)
+    awake = [
+        run
+        for run in runs.values()
+        if run.pk in sessions or (run.suspended_attempt_id and run.pk not in blocked)
+    ]
+    _queue_for_resume(awake, sessions, now=now)
 
 
 def _queue_for_resume(runs: Sequence[Run], sessions: dict[UUID, UUID], *, now: datetime) -> None:
     if not runs:
         return
-    Run.objects.filter(pk__in=list(sessions)).update(status=RunStatus.QUEUED, updated_at=now)
+    Run.objects.filter(pk__in=[run.pk for run in runs]).update(
+        status=RunStatus.QUEUED, updated_at=now
+    )
     RunEvent.objects.bulk_create(
         RunEvent(
             run_id=run.pk, environment_id=run.environment_id, kind="woken",

@@ -28,7 +28,7 @@ run AS (
     FROM told t
     WHERE r.id = t.run_id AND r.finished_at IS NULL
     RETURNING r.id, r.environment_id, r.status, r.status_reason, r.attempt_count,
-              r.idempotency_key, r.batch_id
+              r.idempotency_key, r.batch_id, r.suspended_attempt_id
 ),
 lease AS (
     DELETE FROM runs_lease WHERE run_id IN (SELECT id FROM run)
@@ -38,8 +38,10 @@ attempt AS (
     UPDATE runs_attempt a
     SET status = t.status, error = t.error::jsonb, finished_at = %(now)s,
         executed_ms = a.executed_ms + t.executed_ms
-    FROM lease l JOIN told t USING (run_id)
-    WHERE a.id = l.attempt_id
+    FROM told t
+    JOIN run ON run.id = t.run_id
+    LEFT JOIN lease l USING (run_id)
+    WHERE a.id = coalesce(l.attempt_id, run.suspended_attempt_id)
 ),
 lane AS (
     SELECT id FROM runs_lane

@@ -14,6 +14,12 @@ SELECT 'an executing run has no lease', count(*)
 FROM runs_attempt a JOIN runs_run r ON r.id = a.run_id
 WHERE a.finished_at IS NULL AND r.status IN ('DEQUEUED', 'EXECUTING', 'WAITING')
   AND NOT EXISTS (SELECT FROM runs_lease l WHERE l.run_id = r.id)
+  AND NOT (r.status = 'WAITING' AND r.suspended_attempt_id = a.id)
+UNION ALL
+SELECT 'a run that was let go of lacks a wake-up source', count(*)
+FROM runs_attempt a JOIN runs_run r ON r.id = a.run_id
+WHERE a.finished_at IS NULL AND r.status = 'WAITING' AND r.suspended_attempt_id = a.id
+  AND NOT EXISTS (SELECT FROM runs_wait w WHERE w.run_id = r.id)
 UNION ALL
 SELECT 'a ready run is not queued', count(*)
 FROM runs_readyrun y LEFT JOIN runs_run r ON r.id = y.run_id WHERE r.status IS DISTINCT FROM 'QUEUED'

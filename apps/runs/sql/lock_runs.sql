@@ -1,9 +1,11 @@
 -- Lock runs that workers hold, each with its lease, in id order: the one mutex of such a run. A run
 -- without a lease is left out. The lease is locked too, after its run, so that it is read as it is
--- now, not as it was when this statement began and another had the run.
+-- now, not as it was when this statement began and another had the run. An attempt that goes on is
+-- not counted before it does.
 -- Tables: runs_run, runs_lease (locked). Parameters: runs uuid[].
 WITH run AS MATERIALIZED (
-    SELECT id, environment_id, attempt_count, max_attempts,
+    SELECT id, environment_id, max_attempts,
+           attempt_count - (suspended_attempt_id IS NOT NULL)::int AS attempt_count,
            cancel_requested_at IS NOT NULL AS is_being_canceled
     FROM runs_run
     WHERE id = ANY(%(runs)s::uuid[])
