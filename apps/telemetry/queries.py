@@ -36,6 +36,9 @@ class LogCursor:
     sequence: int = 0
 
 
+_AFTER_ALL = LogCursor(time_ns=2**63 - 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """One log line of a run."""
@@ -102,6 +105,31 @@ def run_logs(
         if len(found) < wanted:
             break
     return lines
+
+
+def latest_logs(
+    scope: Scope,
+    run_id: UUID,
+    *,
+    before: LogCursor | None = None,
+    limit: int = 100,
+    levels: Sequence[str] = (),
+    search: str = "",
+) -> list[LogLine]:
+    """The last lines of a run before a cursor, in the order of their time; raises NotFound."""
+    runs.get_run(scope, run_id)
+    place = before or _AFTER_ALL
+    found = _rows(
+        sql.load("telemetry", "latest_logs"),
+        scope,
+        run_id,
+        before_time=place.time_ns,
+        before_sequence=place.sequence,
+        levels=list(levels),
+        search=search,
+        rows=limit,
+    )
+    return [_line(row) for row in reversed(found)]
 
 
 def run_spans(

@@ -31,6 +31,7 @@ _CLICKHOUSE_SAMPLES = {
     "UUID": "00000000-0000-0000-0000-000000000000",
     "DateTime64(3, 'UTC')": "2026-11-24 12:00:00.000",
     "Array(String)": [],
+    "Array(UUID)": [],
     "String": "",
 }
 
