@@ -1,16 +1,7 @@
 """Every HTTP route."""
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.urls import include, path
-from django.views.decorators.http import require_safe
-
-
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    """Until there is a dashboard, people find the admin behind the address that they are told."""
-    return redirect("/admin/")
 
 
 urlpatterns = [

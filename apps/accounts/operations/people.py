@@ -24,9 +24,10 @@ def rename_person(user: User, *, name: str) -> User:
     return user
 
 
-def note_session(session_key: str, *, now: datetime) -> None:
-    """Note that somebody is still there."""
-    UserSession.objects.filter(session_key=session_key).update(last_seen_at=now)
+def note_session(session_key: str, *, now: datetime) -> bool:
+    """Note that somebody is still there; False for a session that is not listed yet."""
+    noted = UserSession.objects.filter(session_key=session_key).update(last_seen_at=now)
+    return bool(noted)
 
 
 @transaction.atomic

@@ -11,8 +11,8 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -23,7 +23,9 @@ from apps.accounts.queries import list_sessions, list_tokens
 from apps.core import clock
 from apps.core.ids import parse_public_id
 from apps.dashboard.agents import describe
+from apps.dashboard.pages import page
 from apps.dashboard.refusals import refusals
+from apps.dashboard.requests import PageRequest
 
 _LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "no expiry"}
 
@@ -50,7 +52,7 @@ class TokenForm(forms.Form):
 @never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
-def profile(request: HttpRequest) -> HttpResponse:
+def profile(request: PageRequest) -> HttpResponse:
     """Who one is here, and by what one signs in."""
     user: Any = request.user
     form = NameForm(request.POST or None, initial={"name": user.name})
@@ -61,12 +63,12 @@ def profile(request: HttpRequest) -> HttpResponse:
             return redirect("account_profile")
     linked = list(SocialAccount.objects.filter(user=user).order_by("pk"))
     context = {"form": form, "has_github": bool(settings.GITHUB_CLIENT_ID), "linked": linked}
-    return render(request, "account/profile.html", context)
+    return page(request, "account/profile.html", context)
 
 
 @login_required
 @require_POST
-def disconnect(request: HttpRequest, account: int) -> HttpResponse:
+def disconnect(request: PageRequest, account: int) -> HttpResponse:
     """Part from a GitHub account; a link by mail remains a way in."""
     user: Any = request.user
     deleted, _ = SocialAccount.objects.filter(user=user, pk=account).delete()
@@ -78,7 +80,7 @@ def disconnect(request: HttpRequest, account: int) -> HttpResponse:
 @never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
-def tokens(request: HttpRequest) -> HttpResponse:
+def tokens(request: PageRequest) -> HttpResponse:
     """Personal tokens: a new one is shown once."""
     user: Any = request.user
     form, created = TokenForm(request.POST or None), None
@@ -95,12 +97,12 @@ def tokens(request: HttpRequest) -> HttpResponse:
             form = TokenForm()
     found = list_tokens(user)
     context = {"tokens": found, "form": form, "created": created, "now": now}
-    return render(request, "account/tokens.html", context)
+    return page(request, "account/tokens.html", context)
 
 
 @login_required
 @require_POST
-def revocation(request: HttpRequest, token: str) -> HttpResponse:
+def revocation(request: PageRequest, token: str) -> HttpResponse:
     """End a token at once."""
     user: Any = request.user
     revoke_token(user, token_id=parse_public_id("token", token), now=clock.now())
@@ -111,7 +113,7 @@ def revocation(request: HttpRequest, token: str) -> HttpResponse:
 @never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
-def sessions(request: HttpRequest) -> HttpResponse:
+def sessions(request: PageRequest) -> HttpResponse:
     """Where one is signed in; a POST signs out everywhere else, or in one place."""
     user: Any = request.user
     here = request.session.session_key or ""
@@ -131,12 +133,12 @@ def sessions(request: HttpRequest) -> HttpResponse:
         }
         for found in list_sessions(user)
     ]
-    return render(request, "account/sessions.html", {"rows": rows})
+    return page(request, "account/sessions.html", {"rows": rows})
 
 
 @never_cache
 @login_required
-def security(request: HttpRequest) -> HttpResponse:
+def security(request: PageRequest) -> HttpResponse:
     """Second factors: an authenticator app, passkeys, recovery codes."""
     user: Any = request.user
     found = [one.wrap() for one in Authenticator.objects.filter(user=user).order_by("pk")]
@@ -146,4 +148,4 @@ def security(request: HttpRequest) -> HttpResponse:
         "codes": kinds.get(Authenticator.Type.RECOVERY_CODES),
         "keys": [one for one in found if one.instance.type == Authenticator.Type.WEBAUTHN],
     }
-    return render(request, "mfa/index.html", context)
+    return page(request, "mfa/index.html", context)

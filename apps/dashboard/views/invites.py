@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts.queries import addresses_of
 from apps.core import clock
 from apps.core.errors import LimitExceeded
+from apps.dashboard.pages import page
+from apps.dashboard.requests import PageRequest
 from apps.dashboard.throttle import throttle
 from apps.dashboard.views.sign_in import mail_link
 from apps.orgs.errors import InviteUnusable
@@ -22,7 +25,7 @@ from apps.orgs.queries import open_invite
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-def invite(request: HttpRequest, token: str) -> HttpResponse:
+def invite(request: PageRequest, token: str) -> HttpResponse:
     """Show what the invite is for; a POST accepts it, or mails its address a link to sign in.
 
     Whoever has the token need not be who reads that address, since who made the invite was shown
@@ -34,14 +37,19 @@ def invite(request: HttpRequest, token: str) -> HttpResponse:
         if request.method == "POST":
             return _take_up(request, found, token)
     except (InviteUnusable, LimitExceeded) as error:
-        return render(request, "account/invite_unusable.html", {"error": error}, status=400)
+        return page(request, "account/invite_unusable.html", {"error": error}, status=400)
     user: Any = request.user
     is_theirs = user.is_authenticated and found.email in addresses_of(user)
-    context = {"invite": found, "is_theirs": is_theirs, "path": request.path}
-    return render(request, "account/invite.html", context)
+    context = {
+        "invite": found,
+        "is_theirs": is_theirs,
+        "path": request.path,
+        "has_github": bool(settings.GITHUB_CLIENT_ID),
+    }
+    return page(request, "account/invite.html", context)
 
 
-def _take_up(request: HttpRequest, found: Any, token: str) -> HttpResponse:
+def _take_up(request: PageRequest, found: Any, token: str) -> HttpResponse:
     user: Any = request.user
     if not user.is_authenticated:
         return mail_link(request, found.email, request.path)

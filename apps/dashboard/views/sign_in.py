@@ -10,8 +10,8 @@ from allauth.account.views import LoginView
 from django import forms
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.utils.http import urlencode
@@ -24,7 +24,9 @@ from apps.accounts.policy import LINK_LIFETIME, own_path
 from apps.accounts.queries import open_link
 from apps.core import clock
 from apps.core.errors import DomainError, LimitExceeded
+from apps.dashboard.pages import page
 from apps.dashboard.refusals import refusals
+from apps.dashboard.requests import PageRequest
 from apps.dashboard.throttle import throttle, visitor_address
 from apps.orgs.queries import may_sign_up
 
@@ -52,7 +54,7 @@ class AddressForm(forms.Form):
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-def sign_in(request: HttpRequest) -> HttpResponse:
+def sign_in(request: PageRequest) -> HttpResponse:
     """Ask for an address and mail it a link; the answer is the same whoever it is of."""
     wanted = own_path(request.POST.get("next", "") or request.GET.get("next", ""))
     if request.user.is_authenticated:
@@ -68,10 +70,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
                 status = 429
                 raise
     context = {"form": form, "next": wanted, **_ways()}
-    return render(request, "account/sign_in.html", context, status=status)
+    return page(request, "account/sign_in.html", context, status=status)
 
 
-def mail_link(request: HttpRequest, email: str, wanted: str) -> HttpResponse:
+def mail_link(request: PageRequest, email: str, wanted: str) -> HttpResponse:
     """Mail a link to an address, bound to this browser; leads to the page that says so."""
     now, browser = clock.now(), request.COOKIES.get(_BROWSER) or get_random_string(32)
     throttle(request, "sign_in_link", key=email.strip().lower())
@@ -98,7 +100,7 @@ def mail_link(request: HttpRequest, email: str, wanted: str) -> HttpResponse:
 
 @never_cache
 @require_GET
-def sent(request: HttpRequest) -> HttpResponse:
+def sent(request: PageRequest) -> HttpResponse:
     """Say that a letter is on its way, if there is anybody to get it."""
     email, _, wanted = request.get_signed_cookie(_ASKED, default="").partition(" ")
     if not email:
@@ -110,12 +112,12 @@ def sent(request: HttpRequest) -> HttpResponse:
         "prints_mail": settings.EMAIL_BACKEND == _CONSOLE,
         "home": settings.HOLDFAST_HOME,
     }
-    return render(request, "account/sent.html", context)
+    return page(request, "account/sent.html", context)
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-def link(request: HttpRequest, token: str) -> HttpResponse:
+def link(request: PageRequest, token: str) -> HttpResponse:
     """Let in the browser that asked for the link; any other is asked to confirm it first.
 
     What only looks at links, as scanners of mail and prefetching browsers do, uses none up.
@@ -128,7 +130,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
             return _enter(request, token)
     except (LinkUnusable, SignUpClosed, Inactive) as error:
         return _unusable(request, error)
-    return render(request, "account/confirm_link.html", {"link": found})
+    return page(request, "account/confirm_link.html", {"link": found})
 
 
 class PasswordSignIn(LoginView):  # type: ignore[misc] -- allauth has no types
@@ -136,39 +138,34 @@ class PasswordSignIn(LoginView):  # type: ignore[misc] -- allauth has no types
 
     template_name = "account/password.html"
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        found: dict[str, Any] = super().get_context_data(**kwargs)
-        found["form"].fields["password"].help_text = ""
-        return found
 
-
-def sign_up(request: HttpRequest) -> HttpResponse:
+def sign_up(request: PageRequest) -> HttpResponse:
     """There is no separate way: who signs in for the first time has signed up."""
     return redirect("account_login")
 
 
 @require_http_methods(["GET", "POST"])
-def sign_out(request: HttpRequest) -> HttpResponse:
+def sign_out(request: PageRequest) -> HttpResponse:
     """Sign out, or ask whether to, as a link alone should not."""
     if request.method == "GET" and request.user.is_authenticated:
-        return render(request, "account/sign_out.html")
+        return page(request, "account/sign_out.html")
     logout(request)
     wanted = own_path(request.POST.get("next", ""))
     return redirect(wanted or reverse("account_login"))
 
 
 @require_GET
-def inactive(request: HttpRequest) -> HttpResponse:
+def inactive(request: PageRequest) -> HttpResponse:
     """Tell somebody who was made inactive."""
     return _unusable(request, Inactive())
 
 
-def to_sign_in(request: HttpRequest) -> HttpResponse:
+def to_sign_in(request: PageRequest) -> HttpResponse:
     """Ask a stranger to sign in, and bring them back."""
     return redirect(f"{reverse('account_login')}?{urlencode({'next': request.get_full_path()})}")
 
 
-def _enter(request: HttpRequest, token: str) -> HttpResponse:
+def _enter(request: PageRequest, token: str) -> HttpResponse:
     entered = use_link(token=token, now=clock.now())
     record_authentication(request, entered.user, method="link", email=entered.user.email)
     answer: HttpResponse = perform_login(
@@ -182,9 +179,9 @@ def _enter(request: HttpRequest, token: str) -> HttpResponse:
     return answer
 
 
-def _unusable(request: HttpRequest, error: DomainError) -> HttpResponse:
+def _unusable(request: PageRequest, error: DomainError) -> HttpResponse:
     context = {"error": error, "form": AddressForm(), **_ways()}
-    return render(request, "account/link_unusable.html", context, status=error.status)
+    return page(request, "account/link_unusable.html", context, status=error.status)
 
 
 def _ways() -> dict[str, object]:
