@@ -13,7 +13,7 @@ from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
 from apps.runs.facts import (
     CancelRequested,
-    RunFinished,
+    RunsFinished,
     RunsNoted,
     RunsReady,
     RunsStarted,
@@ -36,7 +36,7 @@ REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
     CancelRequested: (ring_for_cancel, ring_for_change),
     QueuesChanged: (adopt_queues,),
-    RunFinished: (count_finished, ring_for_change),
+    RunsFinished: (count_finished, ring_for_change),
     RunsTriggered: (count_triggered, ring_for_change),
     RunsStarted: (measure_starts, ring_for_change),
     RunsNoted: (ring_for_change,),

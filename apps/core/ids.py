@@ -14,8 +14,13 @@ import uuid_utils
 from apps.core.errors import NotFound
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_LETTERS = frozenset(_ALPHABET)
 _LENGTH = 26
+# Ids are spelled and read several times for each run: two letters are written at once, and all are
+# read by int(), which knows another base 32.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
+_INSIDE = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 
 def new_id() -> UUID:
@@ -37,18 +42,15 @@ def floor(moment: datetime) -> UUID:
 def public_id(prefix: str, identifier: UUID) -> str:
     """The outside spelling of an id, such as ``run_01jd…``."""
     number = identifier.int
-    letters = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
-    return f"{prefix}_{''.join(letters)}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def parse_public_id(prefix: str, text: str) -> UUID:
     """The id behind its outside spelling; anything else is NotFound, as an unknown id is."""
     kind, _, letters = text.rpartition("_")
-    if kind != prefix or len(letters) != _LENGTH or not set(letters) <= _VALUES.keys():
+    if kind != prefix or len(letters) != _LENGTH or not _LETTERS.issuperset(letters):
         raise NotFound
-    number = 0
-    for letter in letters:
-        number = number << 5 | _VALUES[letter]
+    number = int(letters.translate(_INSIDE), 32)
     if number >> 128:
         raise NotFound
     return UUID(int=number)

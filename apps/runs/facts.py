@@ -44,9 +44,8 @@ class RunsNoted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished:
-    """A run reached a final status."""
+class RunsFinished:
+    """Runs reached their final statuses, one for each."""
 
-    run_id: UUID
-    environment_id: UUID
-    status: str
+    run_ids: tuple[UUID, ...]
+    statuses: tuple[str, ...]

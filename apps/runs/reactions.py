@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from apps.core import bell, metrics
 from apps.deployments.facts import QueuesChanged, VersionPromoted
-from apps.runs.facts import CancelRequested, RunFinished, RunsReady, RunsStarted, RunsTriggered
+from apps.runs.facts import CancelRequested, RunsFinished, RunsReady, RunsStarted, RunsTriggered
 from apps.runs.operations.versions import apply_queues, release_pending
 
 
@@ -30,8 +32,9 @@ def measure_starts(fact: RunsStarted) -> None:
         metrics.run_start_seconds.observe(seconds)
 
 
-def count_finished(fact: RunFinished) -> None:
-    metrics.runs_finished.labels(fact.status).inc()
+def count_finished(fact: RunsFinished) -> None:
+    for status, count in Counter(fact.statuses).items():
+        metrics.runs_finished.labels(status).inc(count)
 
 
 def release_waiting(fact: VersionPromoted) -> None:

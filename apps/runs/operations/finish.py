@@ -13,7 +13,7 @@ from apps.core import sql
 from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.runs.errors import ended_as
-from apps.runs.facts import RunFinished, RunsReady
+from apps.runs.facts import RunsFinished, RunsReady
 from apps.runs.models import Batch, BatchItem, Waitpoint
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, RunStatus, WaitpointKind
@@ -57,12 +57,10 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
     waitpoints = [row["waitpoint_id"] for row in rows if row["waitpoint_id"]]
     waitpoints += _advance_batches([row["id"] for row in rows if row["may_be_in_batch"]], now=now)
     wake_waiters(waitpoints, now=now)
-    for row in rows:
-        publish(
-            RunFinished(
-                run_id=row["id"], environment_id=row["environment_id"], status=row["status"]
-            )
-        )
+    if rows:
+        # one fact for all: telling of each by itself took a fifth of a turn
+        ended = tuple(row["id"] for row in rows), tuple(row["status"] for row in rows)
+        publish(RunsFinished(run_ids=ended[0], statuses=ended[1]))
     for environment_id in {row["environment_id"] for row in rows if row["unblocks"]}:
         publish(RunsReady(environment_id=environment_id))
     return [row["id"] for row in rows]
