@@ -226,6 +226,7 @@ SPECTACULAR_SETTINGS = {
         "RunStatusEnum": "apps.api.serializers.runs.ALL_STATUSES",
         "BatchStatusEnum": "apps.api.serializers.triggers.BATCH_STATUSES",
         "DeploymentStatusEnum": "apps.api.serializers.deployments.STATUSES",
+        "TokenStatusEnum": "apps.api.serializers.waitpoints.TOKEN_STATUSES",
     },
 }
 

@@ -41,6 +41,13 @@ class ScopeMissing(DomainError):
     extra: ClassVar[dict[str, str]] = {"param": "access_token", "type": "authorization"}
 
 
+class LengthRequired(DomainError):
+    """The request must say how long its body is"""
+
+    code = "length_required"
+    status = 411
+
+
 class UnsupportedContent(DomainError):
     """Unsupported content type"""
 

@@ -15,6 +15,7 @@ _MEANINGS = {
     403: "The public token lacks a scope for this.",
     404: "There is no such thing in this environment.",
     409: "The present state does not allow this.",
+    411: "The request has no Content-Length.",
     413: "Something is larger than its limit.",
     415: "The content type is not application/x-ndjson.",
     422: "The request is understood and refused; `details` says what is wrong where.",

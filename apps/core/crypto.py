@@ -1,4 +1,4 @@
-"""Secrets at rest: digests for look-up, AES-GCM seals for what must be read again.
+"""Secrets at rest: digests for look-up, AES-GCM seals for what must be read again, signatures.
 
 A sealed value is ``key id (4 bytes) + nonce (12) + ciphertext``. The first key of
 ``SEALING_KEYS`` seals; every key opens, so a key is rotated by putting a new one in front.
@@ -7,6 +7,7 @@ A sealed value is ``key id (4 bytes) + nonce (12) + ciphertext``. The first key 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from functools import lru_cache
 
@@ -57,6 +58,22 @@ def unseal(sealed: bytes | memoryview, *, context: str) -> str:
 def is_sealed_with_newest_key(sealed: bytes | memoryview) -> bool:
     """Whether rotation has already reached this value."""
     return bytes(sealed)[:_ID_BYTES] == next(iter(_ciphers(tuple(settings.SEALING_KEYS))))
+
+
+def signature(text: str, *, context: str) -> str:
+    """What nobody but this server can know about `text`, under the newest key."""
+    return _signature(settings.SEALING_KEYS[0], text, context)
+
+
+def is_signature(given: str, text: str, *, context: str) -> bool:
+    """Whether `signature` made this of `text`, under any key."""
+    made = [_signature(key, text, context) for key in settings.SEALING_KEYS]
+    return any(hmac.compare_digest(given.encode(), each.encode()) for each in made)
+
+
+def _signature(key: str, text: str, context: str) -> str:
+    material = hashlib.sha256(b"holdfast-sign:" + key.encode()).digest()
+    return hmac.new(material, f"{context}\0{text}".encode(), hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=4)

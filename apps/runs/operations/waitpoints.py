@@ -9,20 +9,23 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from apps.core.errors import Invalid, NotFound
-from apps.core.ids import floor, new_id
+from apps.core.errors import Conflict, Invalid, NotFound
+from apps.core.ids import floor, new_id, parse_public_id, public_id
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
 from apps.runs import policy
 from apps.runs.errors import timed_out
 from apps.runs.limits import limits
-from apps.runs.models import Wait, Waitpoint
+from apps.runs.models import Run, Wait, Waitpoint
 from apps.runs.operations.keys import Hold, hold_keys
-from apps.runs.operations.waiting import wake_waiters
-from apps.runs.states import KeyKind, WaitpointKind
+from apps.runs.operations.locks import lock_places, lock_slots
+from apps.runs.operations.waiting import TimeWait, make_times, suspend_run, wake_waiters
+from apps.runs.states import KeyKind, RunStatus, WaitpointKind
+from holdfast.ids import waitpoint_id_of
 
 BITE = 500
+_BLOCKABLE = {RunStatus.EXECUTING, RunStatus.WAITING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,49 @@ def _complete_token(
     token.save(update_fields=["output", "output_type", "completed_at"])
     wake_waiters([token.pk], now=now)
     return True
+
+
+@retried
+def block_run(scope: Scope, *, run_id: UUID, waitpoint_id: UUID, now: datetime) -> None:
+    """Have an executing run wait for one thing more, as its own code asks from outside.
+
+    It goes on when all that it waits for by this has happened.
+    """
+    require(scope.actor, Permission.RUNS_WRITE)
+    places = lock_places(runs=[run_id], named=[waitpoint_id])
+    if places.get(waitpoint_id) != scope.environment_id:
+        raise NotFound
+    run = _lock_run(scope, run_id)
+    lock_slots([run_id])
+    present = Wait.objects.filter(run_id=run_id, waitpoint__completed_at=None)
+    waited = list(present.values_list("waitpoint_id", flat=True))
+    suspend_run(run, [*waited, waitpoint_id], needs_all=True, now=now)
+
+
+@retried
+def block_until(
+    scope: Scope, *, run_id: UUID, due_at: datetime, key: str | None = None, now: datetime
+) -> Waitpoint:
+    """Have an executing run wait until a moment; a key finds the wait of an earlier attempt."""
+    policy.check_key(key, limits(), field="idempotencyKey")
+    if not Run.objects.within(scope.environment_id).filter(pk=run_id).exists():
+        raise NotFound
+    name = public_id("run", run_id)
+    chosen = new_id() if key is None else parse_public_id("waitpoint", waitpoint_id_of(name, key))
+    time = TimeWait(id=chosen, environment_id=scope.environment_id, due_at=due_at)
+    make_times([time], now=now)
+    block_run(scope, run_id=run_id, waitpoint_id=chosen, now=now)
+    return Waitpoint.objects.get(pk=chosen)
+
+
+def _lock_run(scope: Scope, run_id: UUID) -> Run:
+    runs = Run.objects.within(scope.environment_id).defer("payload", "output")
+    run = runs.select_for_update(no_key=True).filter(pk=run_id).first()
+    if run is None:
+        raise NotFound
+    if run.status not in _BLOCKABLE:
+        raise Conflict(f"only a run that executes can wait, this one is {run.status}")
+    return run
 
 
 @retried
