@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from apps.core import clock
+from apps.runs.operations.waitpoints import complete_due
 from apps.runs.states import RunStatus
 from holdfast import packets
 from tests import factories
@@ -66,7 +69,10 @@ def _converse(process: subprocess.Popen[str]) -> Any:
         said = json.loads(line)
         if "result" in said:
             return said["result"]
-        _finish(**said["finish"])
+        if "timeOut" in said:
+            complete_due(clock.now() + timedelta(hours=2))
+        else:
+            _finish(**said["finish"])
         process.stdin.write("done\n")
         process.stdin.flush()
     raise AssertionError(process.stderr.read())
@@ -207,6 +213,28 @@ def test_every_refusal_is_the_class_that_clients_catch_and_is_not_retried(drive)
     assert "a run may have 10 tags, this one would have 11" in found["tags"]["message"]
     assert "$.n: 'not a number' is not of type 'integer'" in found["schema"]["message"]
     assert found["retriedNothing"]
+
+
+def test_tokens_made_completed_and_listed(drive):
+    found = drive("waitpoints")
+
+    assert found["cached"] == [False, True, True]
+    assert found["token"] == 3
+    assert f"/api/v1/waitpoints/tokens/{found['id']}/callback/" in found["url"]
+    assert found["open"] == {"status": "WAITING", "tags": ["a", "b"], "key": "wk", "timed": True}
+    assert found["done"] == {"success": True}
+    assert found["value"] == {
+        "status": "COMPLETED",
+        "output": {"approved": True, "at": "1970-01-01T00:00:00.000Z"},
+        "completed": True,
+    }
+    assert (found["browser"], found["called"]) == ("from a browser", {"paid": 7})
+    assert found["refused"]["kind"] == "PermissionDeniedError"
+    assert (found["answer"], found["forged"]) == ([200, {"success": True}], 401)
+    assert found["over"]["status"] == "TIMED_OUT"
+    assert found["over"]["error"] == "The token was not completed in time"
+    assert (found["listed"], found["waiting"], found["keyed"]) == (4, 0, 1)
+    assert found["tagged"] == [found["id"]]
 
 
 def test_a_large_payload_is_offloaded_and_read_back(drive):

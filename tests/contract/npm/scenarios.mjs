@@ -1,10 +1,11 @@
 // Drives a live Holdfast with the unmodified public client. `node scenarios.mjs <name>` runs one
 // scenario and prints its findings as the last line of JSON. A line {"finish": …} asks the test to
-// bring a run to its end, as a worker would, and waits for an answer on standard input.
+// bring a run to its end, as a worker would, and waits for an answer on standard input; so does a
+// line {"timeOut": …}, for a token, as the engine would.
 import readline from "node:readline";
 import {
   ApiError, AuthenticationError, BadRequestError, NotFoundError, PermissionDeniedError,
-  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, runs, tags, tasks,
+  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, runs, tags, tasks, wait,
 } from "@trigger.dev/sdk";
 import { apiClientManager, runMetadata, taskContext } from "@trigger.dev/core/v3";
 import { StandardMetadataManager } from "@trigger.dev/core/v3/workers";
@@ -14,6 +15,11 @@ const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncI
 
 async function finish(run, how) {
   console.log(JSON.stringify({ finish: { run, ...how } }));
+  await answers.next();
+}
+
+async function timeOut(token) {
+  console.log(JSON.stringify({ timeOut: token }));
   await answers.next();
 }
 
@@ -239,6 +245,49 @@ const scenarios = {
       }),
     };
     return { ...found, retriedNothing: Date.now() - started < 5000 };
+  },
+
+  async waitpoints() {
+    const made = await wait.createToken({
+      timeout: "10m", tags: ["a", "b"], idempotencyKey: "wk", idempotencyKeyTTL: "1h",
+    });
+    const again = await wait.createToken({ timeout: "10m", idempotencyKey: "wk" });
+    const open = await wait.retrieveToken(made);
+    const done = await wait.completeToken(made, { approved: true, at: new Date(0) });
+    const value = await wait.retrieveToken(made);
+
+    const byBrowser = await wait.createToken({ timeout: new Date("2031-01-01T00:00:00Z") });
+    await auth.withAuth({ accessToken: byBrowser.publicAccessToken }, () =>
+      wait.completeToken(byBrowser.id, "from a browser"),
+    );
+    const refused = await refusal(() =>
+      auth.withAuth({ accessToken: byBrowser.publicAccessToken }, () => wait.completeToken(made.id, 1)),
+    );
+
+    const called = await wait.createToken({ tags: "called" });
+    const answer = await fetch(called.url, {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ paid: 7 }),
+    });
+    const forged = await fetch(called.url.slice(0, -4) + "0000", { method: "POST", body: "{}" });
+
+    const late = await wait.createToken({ timeout: "1h" });
+    await timeOut(late.id);
+    const over = await wait.retrieveToken(late);
+    const listed = await collect(wait.listTokens({ limit: 2 }));
+    return {
+      id: made.id, cached: [made.isCached, again.isCached, again.id === made.id],
+      token: made.publicAccessToken.split(".").length, url: made.url,
+      open: { status: open.status, tags: open.tags, key: open.idempotencyKey, timed: open.timeoutAt instanceof Date },
+      done, value: { status: value.status, output: value.output, completed: value.completedAt instanceof Date },
+      browser: (await wait.retrieveToken(byBrowser)).output, refused,
+      answer: [answer.status, await answer.json()], forged: forged.status,
+      called: (await wait.retrieveToken(called)).output,
+      over: { status: over.status, output: over.output ?? "absent", error: over.error?.message, name: over.error?.name },
+      listed: listed.map((token) => token.id).length,
+      waiting: (await collect(wait.listTokens({ status: ["WAITING"] }))).length,
+      tagged: (await collect(wait.listTokens({ tags: ["a"], status: "COMPLETED", period: "1h" }))).map((token) => token.id),
+      keyed: (await collect(wait.listTokens({ idempotencyKey: "wk" }))).length,
+    };
   },
 
   async large() {
