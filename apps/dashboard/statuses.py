@@ -41,6 +41,8 @@ LOOKS: dict[str, Look] = {
     "PARTIAL_FAILED": Look("Partly failed", "warn", "triangle-alert"),
     "ABORTED": Look("Aborted", "bad", "ban"),
 }
+# From the bottom of a bar upwards.
+TONES_OF_BARS = ("ok", "bad", "warn", "info", "wait", "idle")
 _UNKNOWN_ICON = "circle"
 
 

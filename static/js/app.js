@@ -6,6 +6,7 @@ import "holdfast/dialogs";
 import "holdfast/hot-keys";
 import "holdfast/menus";
 import "holdfast/row-list";
+import "holdfast/saved-filters";
 import "holdfast/theme-switch";
 import "holdfast/time-ago";
 import "holdfast/toasts";

@@ -6,7 +6,10 @@ class RowList extends HTMLElement {
     this.press = this.press.bind(this);
     document.addEventListener("keydown", this.press);
     this.addEventListener("change", (event) => this.changed(event));
-    this.addEventListener("click", (event) => { this.isRange = event.shiftKey; });
+    this.addEventListener("click", (event) => {
+      this.isRange = event.shiftKey;
+      if (event.target.closest("[data-clear]")) this.clear();
+    });
     this.observer = new MutationObserver(() => this.count());
     this.observer.observe(this, { childList: true, subtree: true });
     this.count();

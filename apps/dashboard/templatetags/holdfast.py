@@ -94,7 +94,7 @@ def spelled(identifier: UUID, prefix: str) -> str:
 @register.filter
 def short_id(identifier: str) -> str:
     """The end of an id: enough to tell it from its neighbours."""
-    return f"…{identifier[-8:]}"
+    return f"\N{HORIZONTAL ELLIPSIS}{identifier[-8:]}"
 
 
 @register.filter

@@ -18,9 +18,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core import clock
-from apps.core.errors import Invalid
+from apps.core.errors import Invalid, NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.dashboard import places
+from apps.dashboard.exports import cell
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.dashboard.run_filters import (
@@ -30,9 +31,11 @@ from apps.dashboard.run_filters import (
     read_filters,
     spell_cursor,
 )
+from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 from apps.runs.operations.several import Outcome, cancel_several, replay_several
+from apps.runs.queries import get_run
 from apps.runs.search import MOST_EXPORTED, export_runs, search_runs
 
 
@@ -59,6 +62,25 @@ def run_list(request: PageRequest, place: Place) -> HttpResponse:
     return response
 
 
+@require_safe
+@in_environment(Permission.RUNS_READ)
+def task_menu(request: PageRequest, place: Place) -> HttpResponse:
+    """The tasks to filter by: those of the current version, and those that are chosen."""
+    chosen = read_filters(request.GET, now=clock.now()).search.tasks
+    version = current_version(place.scope)
+    known = [task.slug for task in tasks_of(place.scope, version.id)] if version else []
+    context = {"tasks": sorted({*known, *chosen}), "chosen": chosen}
+    return page(request, "runs/_task_menu.html", context)
+
+
+@require_safe
+@in_environment(Permission.RUNS_READ)
+def run_page(request: PageRequest, place: Place, run: str) -> HttpResponse:
+    """One run."""
+    found = get_run(place.scope, parse_public_id("run", run))
+    return page(request, "runs/run.html", {"run": found}, section="runs")
+
+
 @require_POST
 @in_environment(Permission.RUNS_WRITE)
 def cancellations(request: PageRequest, place: Place) -> HttpResponseBase:
@@ -83,6 +105,8 @@ def export(request: PageRequest, place: Place, form: str) -> HttpResponseBase:
     """What the list shows, with all its pages, as a file."""
     filters = read_filters(request.GET, now=clock.now())
     parts = export_runs(place.scope, filters.search)
+    if form not in _FORMS:
+        raise NotFound
     write, content_type = _FORMS[form]
     response = StreamingHttpResponse(_streamed(write(parts)), content_type=content_type)
     env = places.spell(place.environment_slug, None)
@@ -124,7 +148,7 @@ def _as_csv(parts: Iterator[list[Any]]) -> Iterator[str]:
     for runs in parts:
         for run in runs:
             row = _row(run)
-            writer.writerow({name: _cell(value) for name, value in row.items()})
+            writer.writerow({name: cell(value) for name, value in row.items()})
         yield _taken(buffer)
     yield _taken(buffer)
 
@@ -134,12 +158,6 @@ def _taken(buffer: io.StringIO) -> str:
     buffer.seek(0)
     buffer.truncate()
     return text
-
-
-def _cell(value: Any) -> Any:
-    """A spreadsheet takes a text that begins with one of these for a formula."""
-    text = " ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def _as_json(parts: Iterator[list[Any]]) -> Iterator[str]:
@@ -163,7 +181,13 @@ async def _streamed(parts: Iterator[str]) -> AsyncIterator[str]:
         while (part := await sync_to_async(next)(parts, None)) is not None:
             yield part
     finally:
-        await sync_to_async(connection.close)()
+        await sync_to_async(_hang_up)()
+
+
+def _hang_up() -> None:
+    """The thread ends with the request, and nobody else would close its connection."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def _chosen(request: PageRequest) -> list[Any]:
