@@ -29,9 +29,12 @@ urlpatterns = [
     # Runs are started
     path("api/v1/tasks/<path:task>/trigger", triggers.TriggerTask.as_view()),
     path("api/v2/tasks/batch", batches.TaskBatch.as_view()),
+    path("api/v1/tasks/batch", batches.TaskBatchV1.as_view()),
+    path("api/v1/tasks/<path:task>/batch", batches.OneTaskBatch.as_view()),
     path("api/v3/batches", batches.BatchList.as_view()),
     path("api/v3/batches/<str:batch>/items", batches.BatchItems.as_view()),
     path("api/v2/batches/<str:batch>", batches.BatchDetail.as_view()),
+    path("api/v1/batches/<str:batch>", batches.BatchDetailV1.as_view()),
     path("api/v1/batches/<str:batch>/results", batches.BatchResults.as_view()),
     # Runs are looked at and acted on
     path("api/v1/runs", runs.RunList.as_view()),

@@ -32,6 +32,7 @@ class Limits:
     journal_entries: int = 10_000
     journal_inline_bytes: int = 128 * 1024
     batch_items: int = 10_000
+    batch_seal_seconds: int = 1_800
     development_ttl_seconds: int = 600
     hello_seconds: float = 10.0
     delivery_seconds: int = 10

@@ -511,7 +511,15 @@ class Batch(models.Model):
     completed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["environment", "-id"], name="batch_newest")]
+        indexes = [
+            models.Index(fields=["environment", "-id"], name="batch_newest"),
+            # abandon_batches
+            models.Index(
+                fields=["updated_at"],
+                condition=Q(sealed_at__isnull=True, completed_at__isnull=True),
+                name="batch_to_fill",
+            ),
+        ]
 
     def __str__(self) -> str:
         return public_id("batch", self.pk)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -125,11 +126,48 @@ def get_batch(scope: Scope, batch_id: UUID) -> Batch:
 
 def batch_runs(scope: Scope, batch_id: UUID) -> list[Run]:
     """The runs of a batch, by their index; an item that a cached run answers has that run."""
-    get_batch(scope, batch_id)
-    items = BatchItem.objects.filter(batch_id=batch_id, run_id__isnull=False).order_by("index")
-    ids = list(items.values_list("run_id", flat=True))
+    ids = batch_run_ids(scope, batch_id)
     runs = Run.objects.within(scope.environment_id).in_bulk(ids)
     return [runs[run_id] for run_id in ids if run_id in runs]
+
+
+def batch_run_ids(scope: Scope, batch_id: UUID) -> list[UUID]:
+    """The runs of a batch, by their index, without looking at them."""
+    get_batch(scope, batch_id)
+    items = BatchItem.objects.filter(batch_id=batch_id, run_id__isnull=False).order_by("index")
+    return [run_id for run_id in items.values_list("run_id", flat=True) if run_id]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """One item of a batch: its run, with what tells how it ended, or why there is none."""
+
+    index: int
+    task: str
+    run: Run | None
+    error: dict[str, Any] | None
+
+
+def batch_results(scope: Scope, batch_id: UUID, *, after: int, most: int) -> list[BatchResult]:
+    """The items after an index, in order; a run has only what tells how it ended."""
+    get_batch(scope, batch_id)
+    found = BatchItem.objects.filter(batch_id=batch_id, index__gt=after).order_by("index")[:most]
+    items = list(found)
+    fields = (
+        "id", "task", "status", "status_reason", "output", "output_type", "error", "executed_ms",
+        "finished_at",
+    )  # fmt: skip
+    mine = Run.objects.within(scope.environment_id).only(*fields)
+    runs = mine.in_bulk([item.run_id for item in items if item.run_id])
+    return [
+        BatchResult(
+            index=item.index,
+            task=item.task,
+            run=runs.get(item.run_id) if item.run_id else None,
+            error=item.error,
+        )
+        for item in items
+    ]
 
 
 def batch_errors(scope: Scope, batch_id: UUID) -> list[BatchItem]:

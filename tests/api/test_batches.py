@@ -85,7 +85,7 @@ def test_one_idempotency_key_is_one_batch(api):
     first = api.post("/api/v3/batches", {"runCount": 2, "idempotencyKey": "once"}).ok()
     second = api.post("/api/v3/batches", {"runCount": 2, "idempotencyKey": "once"}).ok()
 
-    assert second == {**first, "isCached": True}
+    assert second == {**first, "isCached": True, "sealed": False}
     assert second["idempotencyKey"] == "once"
 
 
@@ -259,3 +259,65 @@ def test_charlie_finds_no_batch_of_acme(api, charlie, method, path):
     answer = charlie.send(method, path.format(batch=batch), body=body, headers=NDJSON)
 
     assert answer.status == 404
+
+
+# -- Results page by page, and the older forms -------------------------------------------------
+
+
+def test_an_item_that_could_not_be_started_has_a_result_at_its_place(api):
+    batch = filled(api, {"task": "resize"}, {"task": "resize", "options": {"lockToVersion": "1"}})
+    [run] = api.get(f"/api/v2/batches/{batch}").ok()["runs"]
+    scenes.finish(run, output="1")
+
+    first, second = api.get(f"/api/v1/batches/{batch}/results").ok()["items"]
+
+    assert (first["ok"], first["id"]) == (True, run)
+    assert (second["ok"], second["id"]) == (False, f"{batch}_1")
+    assert second["error"]["code"] == "BATCH_ITEM_COULD_NOT_TRIGGER"
+    assert second["taskIdentifier"] == "resize"
+
+
+def test_results_page_by_page(api):
+    batch = filled(api, *[{"task": "resize"}] * 5)
+    for number, run in enumerate(api.get(f"/api/v2/batches/{batch}").ok()["runs"]):
+        scenes.finish(run, output=str(number))
+    path, found, after = f"/api/v1/batches/{batch}/results", [], None
+    for _ in range(3):
+        page = api.get(path, {"page[size]": 2} | ({"page[after]": after} if after else {})).ok()
+        found += [item["output"] for item in page["items"]]
+        after = page.get("pagination", {}).get("next")
+    assert (found, after) == (["0", "1", "2", "3", "4"], None)
+    assert api.get(path, {"page[size]": "9999"}).status == 400
+    assert api.get(path, {"page[after]": "x"}).status == 400
+
+
+def test_the_oldest_forms_answer_with_the_runs(api):
+    items = [{"payload": {"n": 1}}, {"payload": {"n": 2}, "options": {"tags": "t"}}]
+    one = api.post("/api/v1/tasks/resize/batch", {"items": items}).ok()
+    assert one["batchId"] == one["id"]
+    shown = [api.get(f"/api/v3/runs/{run}").ok() for run in one["runs"]]
+    assert [run["payload"] for run in shown] == [{"n": 1}, {"n": 2}]
+    assert {run["taskIdentifier"] for run in shown} == {"resize"}
+    mixed = [{"task": "resize", "payload": 1}, {"task": "other/task", "payload": 2}]
+    many = api.post("/api/v1/tasks/batch", {"items": mixed}).ok()
+    assert len(many["runs"]) == 2
+    assert api.get(f"/api/v1/batches/{many['id']}").ok()["runs"] == many["runs"]
+    assert api.post("/api/v1/tasks/resize/batch", {"items": []}).status == 400
+
+
+def test_a_batch_that_its_maker_did_not_fill_is_filled_by_whoever_asks_again(api):
+    body = {"runCount": 1, "idempotencyKey": "k"}
+    first = api.post("/api/v3/batches", body).ok()
+    again = api.post("/api/v3/batches", body).ok()
+    assert "sealed" not in first
+    assert (again["isCached"], again["sealed"]) == (True, False)
+    path = f"/api/v3/batches/{first['id']}/items"
+    api.post(path, lines({"index": 0, "task": "resize"}), **NDJSON).ok()
+    assert api.post("/api/v3/batches", body).ok()["sealed"] is True
+
+
+def test_a_public_token_batches_its_own_task_by_path_only(acme):
+    browser = Api(token_for(acme, scopes=["batchTrigger:tasks:resize"]))
+    items = {"items": [{"payload": 1}]}
+    assert browser.post("/api/v1/tasks/resize/batch", items).status == 200
+    assert browser.post("/api/v1/tasks/other/batch", items).status == 403

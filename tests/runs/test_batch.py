@@ -8,11 +8,17 @@ from apps.core.errors import Conflict, Invalid, NotFound
 from apps.core.ids import new_id
 from apps.runs.limits import limits
 from apps.runs.models import Batch, BatchItem, IdempotencyKey, Run, Waitpoint
-from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
+from apps.runs.operations.batch import (
+    BatchItemRequest,
+    abandon_batches,
+    add_batch_items,
+    create_batch,
+)
 from apps.runs.operations.cancel import cancel_run
+from apps.runs.operations.finish import Ending, finish_runs
 from apps.runs.operations.trigger import TriggerRequest
-from apps.runs.queries import batch_errors, batch_runs, get_batch
-from apps.runs.states import KeyKind
+from apps.runs.queries import batch_errors, batch_results, batch_runs, get_batch
+from apps.runs.states import KeyKind, RunStatus
 from tests import factories
 from tests.runs.engine import (
     NOW,
@@ -334,3 +340,61 @@ def test_charlie_sees_and_fills_no_batch_of_alices(acme, worker, charlie):
 def test_an_unknown_batch_is_not_found(acme):
     with pytest.raises(NotFound):
         fill(acme, new_id(), 0)
+
+
+# -- Never filled ------------------------------------------------------------------------------
+
+
+def test_a_batch_that_nobody_fills_is_given_up_and_its_parent_goes_on(acme, worker, parent):
+    made = create(acme, 2, parent_run_id=get(parent.run).pk, resume_parent=True)
+    fill(acme, made.batch_id, 0, now=later(10))
+    worker.say(suspended(parent, made.waitpoint_id), now=later(10))
+
+    assert abandon_batches(later(10 + limits().batch_seal_seconds - 1)) == 0
+    assert abandon_batches(later(10 + limits().batch_seal_seconds)) == 1
+
+    [resumed] = worker.resume(now=later(2_000))
+    [told] = resumed.results
+    assert (told.ok, told.error["code"]) == (False, "UNSPECIFIED_ERROR")
+    assert status(made.batch_id) == "ABORTED"
+    with pytest.raises(Conflict, match="given up"):
+        fill(acme, made.batch_id, 1, now=later(2_000))
+    assert abandon_batches(later(10_000)) == 0
+
+
+def test_a_batch_that_is_sealed_is_not_given_up(acme, worker):
+    made = create(acme, 1)
+    fill(acme, made.batch_id, 0)
+    assert abandon_batches(later(100_000)) == 0
+
+
+# -- As large as they get ----------------------------------------------------------------------
+
+
+def test_the_results_of_ten_thousand_items_come_in_their_order(acme, worker):
+    count = limits().batch_items
+    made = create(acme, count)
+    for start in range(0, count, 500):
+        progress = fill(acme, made.batch_id, *range(start, start + 500))
+    assert (progress.sealed, progress.enqueued) == (True, count)
+    again = fill(acme, made.batch_id, *range(500))
+    assert (again.accepted, again.deduplicated) == (0, 500)
+    finish_all(made.batch_id)
+
+    results, after = [], -1
+    while page := batch_results(acme.scope, made.batch_id, after=after, most=500):
+        results += page
+        after = page[-1].index
+    assert [result.run.output for result in results] == [str(index) for index in range(count)]
+    assert status(made.batch_id) == "COMPLETED"
+
+
+def finish_all(batch_id):
+    runs = Run.objects.filter(batch_id=batch_id).order_by("pk").values_list("pk", "batch_index")
+    endings = [
+        Ending(run_id=run_id, status=RunStatus.COMPLETED, output=str(index))
+        for run_id, index in runs
+    ]
+    # the last first, so that the order of their ends is not that of the items
+    for start in range(len(endings), 0, -1_000):
+        finish_runs(endings[max(0, start - 1_000) : start], now=NOW)

@@ -340,11 +340,18 @@ class RunResultShape(Shape):
     usage = UsageShape(required=False)
 
 
+class ResultsPlaceShape(Shape):
+    """Where the next page of results begins; absent after the last."""
+
+    next = serializers.IntegerField(required=False)
+
+
 class BatchResultsShape(Shape):
-    """How the finished runs of a batch ended."""
+    """How the items of a batch ended, by index; those that have not are left out."""
 
     id = serializers.CharField()
     items = RunResultShape(many=True)
+    pagination = ResultsPlaceShape(required=False)
 
 
 class CursorsShape(Shape):

@@ -99,6 +99,14 @@ class TaskBatchBody(Body):
     resumeParentOnCompletion = StrictBooleanField(required=False)
 
 
+class OneTaskBatchBody(Body):
+    """A batch of the task that the path names."""
+
+    items = TriggerBody(many=True, allow_empty=False)
+    parentRunId = PublicIdField("run", required=False)
+    resumeParentOnCompletion = StrictBooleanField(required=False)
+
+
 class CreateBatchBody(Body):
     """The announcement of a batch, whose items follow."""
 
@@ -128,8 +136,16 @@ class CreatedBatchShape(Shape):
     id = PublicIdField("batch")
     runCount = serializers.IntegerField()
     isCached = serializers.BooleanField()
+    sealed = serializers.BooleanField(required=False, help_text="Whether all its items are there.")
     idempotencyKey = serializers.CharField(required=False)
     waitpointId = PublicIdField("waitpoint", required=False)
+
+
+class BatchOfRunsShape(CreatedBatchShape):
+    """A batch and its runs, by index; an item that could not be started has none."""
+
+    batchId = serializers.CharField()
+    runs = serializers.ListField(child=serializers.CharField())
 
 
 class BatchProgressShape(Shape):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import IO, Any, cast
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from django.http import QueryDict
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,25 +22,35 @@ from apps.api.schema import errors
 from apps.api.serializers.runs import BatchResultsShape, result_of
 from apps.api.serializers.triggers import (
     BatchItemBody,
+    BatchOfRunsShape,
     BatchProgressShape,
     BatchShape,
     CreateBatchBody,
     CreatedBatchShape,
+    OneTaskBatchBody,
     TaskBatchBody,
 )
 from apps.api.trigger_requests import trigger_request
 from apps.core.errors import DomainError, Invalid
 from apps.core.ids import parse_public_id, public_id
 from apps.runs import queries as runs
+from apps.runs.errors import internal
 from apps.runs.limits import limits
-from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
+from apps.runs.operations.batch import (
+    BatchItemRequest,
+    CreatedBatch,
+    add_batch_items,
+    create_batch,
+)
 
 _CREATE = CreateBatchBody()
 _ITEM = BatchItemBody()
 _TASK_BATCH = TaskBatchBody()
+_ONE_TASK_BATCH = OneTaskBatchBody()
 _READ_FOR = timedelta(hours=1)
 _ITEM_LIMIT = 2 * limits().payload_bytes + 1024 * 1024
 _AT_ONCE = 500
+_LARGEST_RESULTS = 500
 
 
 class BatchList(Endpoint):
@@ -70,6 +81,7 @@ class BatchList(Endpoint):
             "id": identifier,
             "runCount": body["runCount"],
             "isCached": created.is_cached,
+            "sealed": created.is_sealed if created.is_cached else None,
             "idempotencyKey": body.get("idempotencyKey"),
             "waitpointId": created.waitpoint_id and public_id("waitpoint", created.waitpoint_id),
         }
@@ -135,10 +147,51 @@ class BatchItems(Endpoint):
         return BatchItemRequest(index=body["index"], request=request)
 
 
-class TaskBatch(Endpoint):
+class BatchAtOnce(Endpoint):
     """A batch that is sent in one request."""
 
     body_limit = 64 * 1024 * 1024
+
+    def trigger(self, body: Mapping[str, Any], tasks: Sequence[str]) -> CreatedBatch:
+        """Announce and fill a batch of the body's items, of these tasks."""
+        for task in dict.fromkeys(tasks):
+            self.caller.require("batchTrigger", [("tasks", task)])
+        headers, now = _no_keys(self.request), self.now
+        items = [
+            BatchItemRequest(
+                index=index, request=trigger_request(task, item, now=now, headers=headers)
+            )
+            for index, (task, item) in enumerate(zip(tasks, body["items"], strict=True))
+        ]
+        created = create_batch(
+            self.scope,
+            run_count=len(items),
+            parent_run_id=body.get("parentRunId"),
+            resume_parent=body.get("resumeParentOnCompletion", False),
+            idempotency_key=self.request.headers.get("idempotency-key"),
+            token_digest=self.caller.token_digest,
+            now=now,
+        )
+        if not created.is_cached:
+            for start in range(0, len(items), _AT_ONCE):
+                portion = items[start : start + _AT_ONCE]
+                add_batch_items(self.scope, batch_id=created.batch_id, items=portion, now=now)
+        return created
+
+    def answer(self, created: CreatedBatch, status: int, **more: Any) -> Response:
+        """The batch, and a token to read it with."""
+        identifier = public_id("batch", created.batch_id)
+        waitpoint = created.waitpoint_id and public_id("waitpoint", created.waitpoint_id)
+        told = {"id": identifier, "isCached": created.is_cached, "waitpointId": waitpoint, **more}
+        kept = {name: value for name, value in told.items() if value is not None}
+        response = Response(kept, status=status)
+        scopes = [f"read:batch:{identifier}"]
+        give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=self.now)
+        return response
+
+
+class TaskBatch(BatchAtOnce):
+    """A batch of several tasks that is sent in one request."""
 
     @extend_schema(
         operation_id="batch_trigger",
@@ -155,35 +208,58 @@ class TaskBatch(Endpoint):
     )
     @accepts(public=Public("batchTrigger", ("tasks",)))
     def post(self, request: Request) -> Response:
-        body, now = read(_TASK_BATCH, request.data), self.now
-        for item in body["items"]:
-            self.caller.require("batchTrigger", [("tasks", item["task"])])
-        headers = _no_keys(request)
-        requests = [
-            BatchItemRequest(
-                index=index, request=trigger_request(item["task"], item, now=now, headers=headers)
-            )
-            for index, item in enumerate(body["items"])
-        ]
-        created = create_batch(
-            self.scope,
-            run_count=len(requests),
-            parent_run_id=body.get("parentRunId"),
-            resume_parent=body.get("resumeParentOnCompletion", False),
-            idempotency_key=request.headers.get("idempotency-key"),
-            token_digest=self.caller.token_digest,
-            now=now,
+        body = read(_TASK_BATCH, request.data)
+        created = self.trigger(body, [item["task"] for item in body["items"]])
+        return self.answer(created, 202, runCount=len(body["items"]))
+
+
+class TaskBatchV1(BatchAtOnce):
+    """The same in its oldest form, which answers with the runs."""
+
+    @extend_schema(
+        operation_id="batch_trigger_v1",
+        summary="Trigger a batch in one request, and be told its runs",
+        request=TaskBatchBody,
+        responses={200: BatchOfRunsShape, **errors(400, 401, 403, 413, 422, 429)},
+    )
+    @accepts(public=Public("batchTrigger", ("tasks",)))
+    def post(self, request: Request) -> Response:
+        body = read(_TASK_BATCH, request.data)
+        return self.answer_runs(body, [item["task"] for item in body["items"]])
+
+    def answer_runs(self, body: Mapping[str, Any], tasks: Sequence[str]) -> Response:
+        """The batch with the ids of its runs."""
+        created = self.trigger(body, tasks)
+        ids = runs.batch_run_ids(self.scope, created.batch_id)
+        return self.answer(
+            created,
+            200,
+            batchId=public_id("batch", created.batch_id),
+            runCount=len(tasks),
+            runs=[public_id("run", run_id) for run_id in ids],
         )
-        if not created.is_cached:
-            add_batch_items(self.scope, batch_id=created.batch_id, items=requests, now=now)
-        identifier = public_id("batch", created.batch_id)
-        answer = {"id": identifier, "runCount": len(requests), "isCached": created.is_cached}
-        if created.waitpoint_id:
-            answer["waitpointId"] = public_id("waitpoint", created.waitpoint_id)
-        response = Response(answer, status=202)
-        scopes = [f"read:batch:{identifier}"]
-        give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=now)
-        return response
+
+
+class OneTaskBatch(TaskBatchV1):
+    """A batch of one task, which the path names."""
+
+    @extend_schema(
+        operation_id="batch_trigger_task",
+        summary="Trigger a batch of one task in one request",
+        request=OneTaskBatchBody,
+        responses={200: BatchOfRunsShape, **errors(400, 401, 403, 413, 422, 429)},
+        examples=[
+            OpenApiExample(
+                "Two runs",
+                value={"items": [{"payload": {"image": 1}}, {"payload": {"image": 2}}]},
+                request_only=True,
+            )
+        ],
+    )
+    @accepts(public=Public("batchTrigger", ("tasks",), "task"))
+    def post(self, request: Request, task: str) -> Response:
+        body = read(_ONE_TASK_BATCH, request.data)
+        return self.answer_runs(body, [task] * len(body["items"]))
 
 
 class BatchDetail(Endpoint):
@@ -198,28 +274,76 @@ class BatchDetail(Endpoint):
     def get(self, request: Request, batch: str) -> Response:
         self.caller.require("read", [("batch", batch), ("runs", None)])
         found = runs.get_batch(self.scope, parse_public_id("batch", batch))
-        members = runs.batch_runs(self.scope, found.id)
+        members = runs.batch_run_ids(self.scope, found.id)
         problems = runs.batch_errors(self.scope, found.id)
         return Response(_shape(found, members, problems))
 
 
+class BatchDetailV1(BatchDetail):
+    """The same under its older path."""
+
+    @extend_schema(
+        operation_id="retrieve_batch_v1",
+        summary="Retrieve a batch, under the older path",
+        responses={200: BatchShape, **errors(401, 403, 404)},
+    )
+    @accepts(public=Public("read", ("batch", "runs")))
+    def get(self, request: Request, batch: str) -> Response:
+        return super().get(request, batch)
+
+
 class BatchResults(Endpoint):
-    """How the runs of a batch ended."""
+    """How the items of a batch ended."""
 
     @extend_schema(
         operation_id="retrieve_batch_results",
-        summary="Retrieve how the finished runs of a batch ended",
-        responses={200: BatchResultsShape, **errors(401, 404)},
+        summary="Retrieve how the items of a batch ended, by index; all, or page by page",
+        parameters=[
+            OpenApiParameter(
+                "page[size]", {"type": "integer", "minimum": 1, "maximum": _LARGEST_RESULTS}
+            ),
+            OpenApiParameter("page[after]", int, description="A `pagination.next` of before."),
+        ],
+        responses={200: BatchResultsShape, **errors(400, 401, 404)},
     )
     def get(self, request: Request, batch: str) -> Response:
-        found = runs.get_batch(self.scope, parse_public_id("batch", batch))
-        finished = [run for run in runs.batch_runs(self.scope, found.id) if run.finished_at]
-        return Response(
-            {
-                "id": batch,
-                "items": [result_of(run, public_id("run", run.id)) for run in finished],
-            }
-        )
+        batch_id = parse_public_id("batch", batch)
+        size, after = _page_of_results(request.query_params)
+        answer: dict[str, Any] = {"id": batch, "items": []}
+        while True:
+            most = size or _LARGEST_RESULTS
+            found = runs.batch_results(self.scope, batch_id, after=after, most=most)
+            answer["items"] += [_result(batch, item) for item in found if _has_ended(item)]
+            if len(found) < most:
+                return Response(answer)
+            after = found[-1].index
+            if size:
+                return Response({**answer, "pagination": {"next": after}})
+
+
+def _page_of_results(query: QueryDict) -> tuple[int | None, int]:
+    size, after = query.get("page[size]"), query.get("page[after]")
+    for name, text, most in (("size", size, _LARGEST_RESULTS), ("after", after, 2**31 - 1)):
+        if text and not (text.isascii() and text.isdecimal() and int(text[:12]) <= most):
+            raise BadRequest(f"page[{name}] must be a whole number of at most {most}")
+    return int(size) if size and int(size) else None, int(after) if after else -1
+
+
+def _has_ended(item: Any) -> bool:
+    return item.error is not None or (item.run is not None and item.run.finished_at is not None)
+
+
+def _result(batch: str, item: Any) -> dict[str, Any]:
+    """An item without a run has ended, too: whoever counts the results finds all of them."""
+    if item.run is not None:
+        return result_of(item.run, public_id("run", item.run.id))
+    problem = internal("BATCH_ITEM_COULD_NOT_TRIGGER", item.error["message"])
+    return {
+        "ok": False,
+        "id": f"{batch}_{item.index}",
+        "taskIdentifier": item.task,
+        "error": problem,
+    }
 
 
 def _shape(batch: Any, members: list[Any], problems: list[Any]) -> dict[str, Any]:
@@ -231,7 +355,7 @@ def _shape(batch: Any, members: list[Any], problems: list[Any]) -> dict[str, Any
             "createdAt": batch.created_at,
             "updatedAt": batch.updated_at,
             "runCount": batch.run_count,
-            "runs": [public_id("run", run.id) for run in members],
+            "runs": [public_id("run", run_id) for run_id in members],
             "processing": {
                 "completedAt": batch.completed_at,
                 "errors": [_problem(item) for item in problems],

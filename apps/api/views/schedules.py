@@ -259,6 +259,7 @@ class TimezoneList(Endpoint):
         operation_id="list_timezones",
         summary="List the names of all time zones",
         parameters=[OpenApiParameter("excludeUtc", bool)],
+        auth=[],
         responses={200: TimezonesShape, **errors(400)},
     )
     @accepts(anybody=True)

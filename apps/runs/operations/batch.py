@@ -13,6 +13,7 @@ from apps.core.locks import transaction_lock
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.runs import policy
+from apps.runs.errors import internal
 from apps.runs.limits import limits
 from apps.runs.models import Batch, BatchItem, Run, Waitpoint
 from apps.runs.operations.family import lock_parents
@@ -23,6 +24,8 @@ from apps.runs.operations.trigger_each import trigger_each
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, KeyKind, WaitpointKind
 
+_BITE = 500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedBatch:
@@ -31,6 +34,7 @@ class CreatedBatch:
     batch_id: UUID
     is_cached: bool
     waitpoint_id: UUID | None = None
+    is_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +81,12 @@ def create_batch(  # noqa: PLR0913 -- an announcement has these parts
     batch_id = new_id()
     holder = _hold(scope, idempotency_key, batch_id, now=now)
     if holder != batch_id:
+        is_sealed = Batch.objects.filter(pk=holder, sealed_at__isnull=False).exists()
         return CreatedBatch(
-            batch_id=holder, is_cached=True, waitpoint_id=_waitpoint_of(holder, resume_parent)
+            batch_id=holder,
+            is_cached=True,
+            waitpoint_id=_waitpoint_of(holder, resume_parent),
+            is_sealed=is_sealed,
         )
     if token_digest is not None:
         use_token(scope.environment_id, token_digest, batch_id, now=now)
@@ -140,6 +148,8 @@ def add_batch_items(
             fresh.setdefault(item.index, item.request)
     if fresh and batch.sealed_at:
         raise Conflict("this batch is sealed")
+    if fresh and batch.completed_at:
+        raise Conflict("this batch was given up, because it was not filled in time")
     rows = _trigger(scope, batch, fresh, now=now)
     batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
     BatchItem.objects.bulk_create(rows)
@@ -200,3 +210,24 @@ def _seal(batch: Batch, known: int, *, now: datetime) -> None:
     batch.updated_at = now
     batch.save(update_fields=["sealed_at", "status", "updated_at"])
     wake_waiters(complete_batches([batch], now=now), now=now)
+
+
+@retried
+def abandon_batches(now: datetime) -> int:
+    """Give up batches that nobody has filled in time; who waits for one goes on with an error."""
+    patience = timedelta(seconds=limits().batch_seal_seconds)
+    late = Batch.objects.filter(sealed_at=None, completed_at=None, updated_at__lte=now - patience)
+    batches = list(
+        late.select_for_update(no_key=True, skip_locked=True).order_by("updated_at")[:_BITE]
+    )
+    for batch in batches:
+        batch.status, batch.completed_at, batch.updated_at = BatchStatus.ABORTED, now, now
+        batch.save(update_fields=["status", "completed_at", "updated_at"])
+    waitpoints = Waitpoint.objects.filter(
+        kind=WaitpointKind.BATCH, batch_id__in=[batch.pk for batch in batches], completed_at=None
+    )
+    identifiers = list(waitpoints.values_list("id", flat=True))
+    text = f"the batch was not filled within {limits().batch_seal_seconds} seconds"
+    waitpoints.update(completed_at=now, error=internal("UNSPECIFIED_ERROR", text))
+    wake_waiters(identifiers, now=now)
+    return len(batches)

@@ -85,6 +85,18 @@ class TokenInvalid(Abort):
         super().__init__(f"The value of {token} is invalid: {listed}")
 
 
+class BatchAbandoned(HoldfastError):
+    """A batch that this run waited for was never filled, and the server has given it up.
+
+    Attributes:
+        batch_id: The batch's id; the runs that it has go on.
+    """
+
+    def __init__(self, *, batch_id: str, reason: str) -> None:
+        super().__init__(f"batch {batch_id} was given up: {reason}")
+        self.batch_id = batch_id
+
+
 class DuplicateTask(HoldfastError):
     """Two tasks of one project have the same id."""
 
@@ -95,6 +107,52 @@ class NotInRun(HoldfastError):
 
 class RunCanceled(HoldfastError):
     """Raised in a plain function that waits for a child when its own run is canceled."""
+
+
+class NonDeterminismError(Abort):
+    """The code of a durable run does not do what its journal says it did; never retried.
+
+    Attributes:
+        position: The place of the call in the code.
+        recorded: What the journal has there, such as ``step charge``; None: nothing.
+        found: What the code does there; None: nothing, it has ended.
+    """
+
+    def __init__(self, position: str, *, recorded: str | None, found: str | None) -> None:
+        self.position = position
+        self.recorded = recorded
+        self.found = found
+        super().__init__(
+            f"The code does not do at position {position} what it did when the journal was written."
+            f"\n  the journal: {recorded or 'nothing'}\n  the code:    {found or 'nothing'}\n"
+            "Keep the order of what is recorded, or branch with `patched(…)`."
+        )
+
+
+class StepFailed(HoldfastError):
+    """A step failed with an exception whose class this process cannot make again.
+
+    Attributes:
+        name: The step's name.
+        error: The exception in the wire contract's form.
+    """
+
+    def __init__(self, name: str, error: dict[str, Any]) -> None:
+        self.name = name
+        self.error = error
+        super().__init__(f"{name}: {describe(error)}")
+
+
+class StepTimedOut(HoldfastError, TimeoutError):
+    """A step took longer than its `timeout`."""
+
+
+class Evicted(BaseException):
+    """Raised where a durable run waits when its process lets it go; it goes on elsewhere.
+
+    It is no `Exception`: do not catch it. `finally` blocks run, so connections are closed, but
+    whatever they ask of Holdfast raises it once more.
+    """
 
 
 def describe(error: dict[str, Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from holdfast import api_errors
 from holdfast.client import BatchItem, HoldfastClient, SyncHoldfastClient, triggers
+from holdfast.client.triggers import PORTION_BYTES
 from packages.holdfast.tests.client.stub import Answer, Stub
 
 
@@ -166,6 +168,75 @@ def test_a_batch_that_is_not_sealed_is_sent_again_whole(client: SyncHoldfastClie
     sent = stub.of("POST", "/items$")
     assert len(sent) == 3
     assert len({request.content for request in sent}) == 1
+
+
+def test_a_large_batch_travels_in_portions(client: SyncHoldfastClient, stub: Stub):
+    client.batch_trigger([BatchItem(task="a", payload=n) for n in range(1_201)])
+    sent = stub.of("POST", "/items$")
+    counts = [len(request.content.splitlines()) for request in sent]
+    assert counts == [500, 500, 201]
+    indexes = [json.loads(line)["index"] for r in sent for line in r.content.splitlines()]
+    assert indexes == list(range(1_201))
+
+
+def test_large_items_travel_in_portions_of_a_mebibyte(client: SyncHoldfastClient, stub: Stub):
+    client.batch_trigger([BatchItem(task="a", payload="x" * 100_000) for _ in range(25)])
+    sizes = [len(request.content) for request in stub.of("POST", "/items$")]
+    assert len(sizes) == 3
+    assert max(sizes) <= PORTION_BYTES
+
+
+def test_a_portion_whose_connection_breaks_is_sent_again_alone(
+    client: SyncHoldfastClient, stub: Stub
+):
+    stub.script(
+        Answer(status=202, body={"id": "batch_1", "runCount": 1_000, "isCached": False}),
+        Answer(body={"id": "batch_1", "sealed": False}),
+        Answer(status=None),
+        Answer(body={"id": "batch_1", "sealed": True}),
+    )
+    client.batch_trigger([BatchItem(task="a") for _ in range(1_000)])
+    first = [json.loads(r.content.splitlines()[0])["index"] for r in stub.of("POST", "/items$")]
+    assert first == [0, 500, 500]
+
+
+def test_items_that_are_made_while_they_are_sent_are_never_all_in_memory(
+    client: SyncHoldfastClient, stub: Stub
+):
+    alive: set[int] = set()
+    most = 0
+
+    class Tracked(dict[str, int]):
+        def __init__(self, n: int) -> None:
+            super().__init__(n=n)
+            alive.add(id(self))
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    class Lazy:
+        def __len__(self) -> int:
+            return 3_000
+
+        def __contains__(self, item: object) -> bool:
+            return False
+
+        def __iter__(self) -> Iterator[BatchItem]:
+            nonlocal most
+            for n in range(3_000):
+                most = max(most, len(alive))
+                yield BatchItem(task="a", payload=Tracked(n))
+
+    client.batch_trigger(Lazy())
+    assert len(stub.of("POST", "/items$")) == 6
+    assert most < 10
+
+
+def test_a_known_batch_that_is_not_full_is_filled(client: SyncHoldfastClient, stub: Stub):
+    known = {"id": "batch_1", "runCount": 1, "isCached": True, "sealed": False}
+    stub.script(Answer(body=known), Answer(body={"id": "batch_1", "sealed": True}))
+    client.batch_trigger([BatchItem(task="a")], idempotency_key="k")
+    assert len(stub.of("POST", "/items$")) == 1
 
 
 async def test_a_batch_that_is_never_sealed_is_an_error(async_client: HoldfastClient, stub: Stub):

@@ -11,7 +11,7 @@ The address and the credentials come from arguments or from ``HOLDFAST_API_URL``
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -87,9 +87,19 @@ class _Client(Group[Transport]):
 
     @operation
     def batch_trigger(
-        self, items: Sequence[BatchItem], **options: Unpack[TriggerOptions]
+        self, items: Collection[BatchItem], **options: Unpack[TriggerOptions]
     ) -> Flow[BatchHandle]:
-        """Start many runs at once; `options` are the batch's own (parent, idempotency key)."""
+        """Start many runs, up to 10,000 at once.
+
+        Args:
+            items: The runs. They travel portion by portion; a collection that makes its items
+                while it is iterated keeps memory small, and is iterated again when needed.
+            **options: The batch's own: its parent, and its idempotency key.
+
+        Raises:
+            ApiError: The server refused the batch, or could not be reached.
+            BatchNotSealedError: The server did not have all items after five attempts.
+        """
         return triggers.batch_trigger(self._settings, items, options)
 
 

@@ -55,11 +55,15 @@ class RunHandle(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchHandle(Result):
-    """A triggered batch. `waitpoint_id` is set when a parent waits for it."""
+    """A triggered batch. `waitpoint_id` is set when a parent waits for it.
+
+    `sealed` is whether the server had all items of a batch that it knew already.
+    """
 
     id: str
     run_count: int
     is_cached: bool = False
+    sealed: bool = True
     waitpoint_id: str | None = None
     public_token: str | None = None
 

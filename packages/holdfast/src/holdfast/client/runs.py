@@ -34,6 +34,7 @@ Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
 Events: TypeAlias = list[dict[str, Any]]
 
 _LONGEST_POLL_SECONDS = 1.0
+_RESULTS_PER_PAGE = 250
 
 
 class RunFilters(TypedDict, total=False):
@@ -266,19 +267,37 @@ class Batches(Group[Transport]):
 
     @operation
     def results(self, batch_id: str) -> Flow[list[RunResult]]:
-        """How the finished runs of a batch ended."""
+        """How the items of a batch ended, in their order; those that have not are left out.
+
+        An item that could not be started has a result, too: its `error` says why, and its `id` is
+        that of the batch with the item's index.
+        """
         return self._results(batch_id)
 
     def _results(self, batch_id: str) -> Flow[list[RunResult]]:
-        items = yield from self._send(
-            Call(
-                method="GET",
-                path=f"/api/v1/batches/{_quoted(batch_id)}/results",
-                parse=_field("items"),
+        """Page by page, so that neither side has all answers in one."""
+        results: list[RunResult] = []
+        after: int | None = None
+        while True:
+            body = yield from self._send(
+                Call(
+                    method="GET",
+                    path=f"/api/v1/batches/{_quoted(batch_id)}/results",
+                    query={"page[size]": _RESULTS_PER_PAGE, "page[after]": after},
+                    parse=lambda response: response.json(),
+                )
             )
-        )
-        results = build(list[RunResult], items)
-        return [replace(r, output=packets.decode(r.output, r.output_type)) for r in results]
+            for result in build(list[RunResult], body["items"]):
+                results.append((yield from self._decoded(result)))
+            after = (body.get("pagination") or {}).get("next")
+            if after is None:
+                return results
+
+    def _decoded(self, result: RunResult) -> Flow[RunResult]:
+        if result.output_type == packets.STORE and result.output:
+            stored = yield from triggers.download(self._settings, result.output)
+            return replace(result, output=stored)
+        return replace(result, output=packets.decode(result.output, result.output_type))
 
 
 class IdempotencyKeys(Group[Transport]):

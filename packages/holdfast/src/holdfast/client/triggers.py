@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -17,6 +17,10 @@ from holdfast.api_errors import BatchNotSealedError
 from holdfast.client.results import BatchHandle, Progress, RunHandle, build, read
 
 SEAL_ATTEMPTS = 5
+PORTION_ITEMS = 500
+"""How many items of a batch travel in one request, at most."""
+PORTION_BYTES = 1024 * 1024
+"""How many bytes of items one request gathers before it is sent; a single item may have more."""
 
 Duration = str | int | timedelta
 """``"10m"``, a number of seconds, or a timedelta."""
@@ -98,9 +102,13 @@ def trigger(
 
 
 def batch_trigger(
-    settings: Settings, items: Sequence[BatchItem], options: TriggerOptions
+    settings: Settings, items: Collection[BatchItem], options: TriggerOptions
 ) -> Flow[BatchHandle]:
-    """Start many runs: announce the batch, then send the items until the server has them all."""
+    """Start many runs: announce the batch, then send its items portion by portion.
+
+    The items are encoded as they are sent, so that no more than one portion is in memory; a
+    collection that makes them while it is iterated never holds all of them.
+    """
     created = yield from send(
         settings,
         Call(
@@ -111,15 +119,8 @@ def batch_trigger(
             headers=_headers(options),
         ),
     )
-    if created.is_cached:
-        return created
-    lines = bytearray()
-    for index, item in enumerate(items):
-        body = yield from _body(settings, item.payload, item.options)
-        body["options"].pop("parentRunId", None)
-        body["options"].pop("resumeParentOnCompletion", None)
-        lines += json.dumps({"index": index, "task": item.task, **body}).encode() + b"\n"
-    yield from _send_items(settings, created.id, bytes(lines))
+    if not created.is_cached or not created.sealed:  # whoever made it may not have filled it
+        yield from _fill(settings, created.id, items)
     return created
 
 
@@ -168,20 +169,21 @@ def download_presigned(settings: Settings, url: str) -> Flow[Any]:
     return packets.decode(response.content.decode(), kind)
 
 
-def _send_items(settings: Settings, batch_id: str, lines: bytes) -> Flow[None]:
-    """Send all items again until the batch is sealed; the server knows each by its index."""
+def _fill(settings: Settings, batch_id: str, items: Iterable[BatchItem]) -> Flow[None]:
+    """Send all items, and all again until the batch is sealed: the server knows each by its index.
+
+    A portion whose connection breaks is sent again by itself; those before it are not.
+    """
+    progress = Progress(id=batch_id, sealed=False)
     for attempt in range(1, SEAL_ATTEMPTS + 1):
-        progress = yield from send(
-            settings,
-            Call(
-                method="POST",
-                path=f"/api/v3/batches/{quote(batch_id, safe='')}/items",
-                parse=read(Progress),
-                content=lines,
-                content_type="application/x-ndjson",
-                has_request_key=False,
-            ),
-        )
+        lines = _Lines()
+        for index, item in enumerate(items):
+            line = yield from _line(settings, index, item)
+            if lines.is_full_with(line):
+                progress = yield from _send_portion(settings, batch_id, lines.take())
+            lines.add(line)
+        if lines.count:
+            progress = yield from _send_portion(settings, batch_id, lines.take())
         if progress.sealed:
             return
         if attempt < SEAL_ATTEMPTS:
@@ -192,7 +194,52 @@ def _send_items(settings: Settings, batch_id: str, lines: bytes) -> Flow[None]:
     )
 
 
-def _announcement(items: Sequence[BatchItem], options: TriggerOptions) -> dict[str, Any]:
+class _Lines:
+    """The lines of a portion that gathers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._text = bytearray()
+
+    def is_full_with(self, line: bytes) -> bool:
+        """Whether the portion has to go before this line can be added."""
+        is_long = len(self._text) + len(line) > PORTION_BYTES
+        return self.count > 0 and (is_long or self.count >= PORTION_ITEMS)
+
+    def add(self, line: bytes) -> None:
+        self.count += 1
+        self._text += line
+
+    def take(self) -> bytes:
+        """The portion; the next one begins empty."""
+        taken = bytes(self._text)
+        self.count = 0
+        self._text.clear()
+        return taken
+
+
+def _line(settings: Settings, index: int, item: BatchItem) -> Flow[bytes]:
+    body = yield from _body(settings, item.payload, item.options)
+    body["options"].pop("parentRunId", None)
+    body["options"].pop("resumeParentOnCompletion", None)
+    return json.dumps({"index": index, "task": item.task, **body}).encode() + b"\n"
+
+
+def _send_portion(settings: Settings, batch_id: str, lines: bytes) -> Flow[Progress]:
+    return send(
+        settings,
+        Call(
+            method="POST",
+            path=f"/api/v3/batches/{quote(batch_id, safe='')}/items",
+            parse=read(Progress),
+            content=lines,
+            content_type="application/x-ndjson",
+            has_request_key=False,
+        ),
+    )
+
+
+def _announcement(items: Collection[BatchItem], options: TriggerOptions) -> dict[str, Any]:
     wire = _wire_options(options)
     kept = ("parentRunId", "resumeParentOnCompletion", "idempotencyKey", "idempotencyKeyOptions")
     return {

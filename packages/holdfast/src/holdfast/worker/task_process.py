@@ -25,7 +25,7 @@ from holdfast.attempts import Attempt, AttemptResult
 from holdfast.client import HoldfastClient
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions
-from holdfast.errors import HoldfastError, internal_error
+from holdfast.errors import BatchAbandoned, HoldfastError, internal_error
 from holdfast.hooks import run_hooks_safely
 from holdfast.ids import new_waitpoint_id, waitpoint_id_of
 from holdfast.log import capture_output
@@ -258,7 +258,10 @@ class _Run:
 
     async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
         """Suspend until the batch has ended, then read its results."""
-        await self._board.wait(_waitpoint(handle))
+        ended = await self._board.wait(_waitpoint(handle))
+        if not ended.ok:
+            reason = str((ended.error or {}).get("message", "nobody knows why"))
+            raise BatchAbandoned(batch_id=handle.id, reason=reason)
         with self._board.busy():
             return await self._process.client.batches.results(handle.id)
 
