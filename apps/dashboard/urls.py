@@ -18,6 +18,7 @@ in_environment = [
     path("runs/<str:run>", runs.run_page, name="run"),
     path("tasks", tasks.task_list, name="tasks"),
     path("test", testing.test, name="test"),
+    path("test/payloads", testing.payloads, name="test_payloads"),
     path("deployments", deployments.deployment_list, name="deployments"),
 ]
 

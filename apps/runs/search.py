@@ -89,6 +89,16 @@ def export_runs(scope: Scope, search: RunSearch) -> Iterator[list[Run]]:
             return
 
 
+def recent_payloads(scope: Scope, search: RunSearch, page: CursorPage) -> list[Run]:
+    """The newest runs that match and have a payload of their own row, with it."""
+    require(scope.actor, Permission.RUNS_READ)
+    found = search_runs(scope, search, page).runs
+    rows = Run.objects.within(scope.environment_id).filter(
+        pk__in=[run.pk for run in found], payload_type="application/json", payload__isnull=False
+    )
+    return list(rows.only("id", "status", "created_at", "payload").order_by("-pk"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Walk:
     """The way that a page goes from its cursor: towards older runs, or back towards newer ones."""
