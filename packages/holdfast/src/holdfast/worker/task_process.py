@@ -334,6 +334,7 @@ class _Run:
         if attempt is not None:
             attempt.resumed()
             state = attempt.state
+            contexts.current_run.set(state)  # the order to go on came from outside of the run
             await run_hooks_safely(state.task.hooks, "on_resume", ctx=state.context)
 
     def _flush_soon(self) -> None:
