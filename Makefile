@@ -85,6 +85,10 @@ fix: $(STAMP) ## Format, and mend what the linter can
 bench: $(STAMP) ## First figures: triggers, drained runs, latency (one JSON line per figure)
 	@$(BIN)/python -m bench
 
+.PHONY: chaos
+chaos: $(STAMP) ## Load while everything is killed, cut and frozen; then a check (MINUTES=10 SEED=)
+	@$(BIN)/python -m bench.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements/*.in to *.txt with hashes
 	@for name in base dev prod; do \

@@ -1,0 +1,1 @@
+"""Load while everything is killed, stopped, cut and shifted; and a reader of the history after."""
