@@ -12,6 +12,7 @@ from typing import Any, Self
 from holdfast.machines import DEFAULT_MACHINE
 from holdfast.project import Defaults
 from holdfast.retry import Retry
+from holdfast.schedules import Schedule
 from holdfast.schemas import json_schema
 from holdfast.tasks import Queue, Task, registry
 
@@ -48,6 +49,7 @@ class TaskManifest:
         payload_schema: JSON schema of the payload.
         output_schema: JSON schema of the result.
         description: One line for people.
+        schedules: When it runs by itself.
     """
 
     id: str
@@ -63,6 +65,7 @@ class TaskManifest:
     payload_schema: Any = None
     output_schema: Any = None
     description: str = ""
+    schedules: tuple[Schedule, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON form; what is not set is left out."""
@@ -72,6 +75,7 @@ class TaskManifest:
             "payloadSchema": self.payload_schema,
             "outputSchema": self.output_schema,
             "description": self.description or None,
+            "schedules": [schedule.to_wire() for schedule in self.schedules] or None,
         }
         return {
             "id": self.id,
@@ -115,7 +119,7 @@ class Manifest:
         try:
             tasks = tuple(_task_from_wire(task) for task in wire.get("tasks", ()))
             queues = tuple(_queue_from_wire(queue) for queue in wire.get("queues", ()))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ManifestError(f"the manifest is malformed: {error!r}") from None
         _refuse_duplicates(tasks)
         return cls(
@@ -185,6 +189,7 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
         payload_schema=json_schema(signature.payload, of_input=True),
         output_schema=json_schema(signature.output, of_input=False),
         description=task.description,
+        schedules=task.schedules,
     )
 
 
@@ -239,4 +244,5 @@ def _task_from_wire(wire: dict[str, Any]) -> TaskManifest:
         payload_schema=wire.get("payloadSchema"),
         output_schema=wire.get("outputSchema"),
         description=wire.get("description") or "",
+        schedules=tuple(Schedule.from_wire(one) for one in wire.get("schedules") or ()),
     )

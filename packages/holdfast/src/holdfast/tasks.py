@@ -16,6 +16,7 @@ from holdfast.errors import DuplicateTask
 from holdfast.hooks import AnyHook, AnyMiddleware, Hooks
 from holdfast.machines import get_machine
 from holdfast.retry import Retry
+from holdfast.schedules import Schedule, as_schedules
 from holdfast.schemas import Signature, check_signature, read_signature
 from holdfast.triggering import Options
 
@@ -53,6 +54,7 @@ class Settings(TypedDict, total=False):
     isolation: Isolation
     durable: bool
     description: str
+    schedule: str | Schedule | Sequence[str | Schedule] | None
 
 
 class Task(Generic[Payload, Result]):
@@ -72,6 +74,7 @@ class Task(Generic[Payload, Result]):
         isolation: ``process`` reuses task processes, ``run`` starts a fresh one for every attempt.
         durable: Reserved.
         description: One line for people.
+        schedules: When it runs by itself.
         hooks: Its hooks and middleware.
     """
 
@@ -95,6 +98,7 @@ class Task(Generic[Payload, Result]):
         self.isolation: Isolation = settings.get("isolation", "process")
         self.durable = settings.get("durable", False)
         self.description = settings.get("description", "")
+        self.schedules = as_schedules(settings.get("schedule"))
         self.hooks = Hooks()
         update_wrapper(self, function)
 
@@ -355,7 +359,7 @@ def task(
             or a mapping; default: three attempts, 1 s doubling to 60 s), `queue` (a name or a
             `Queue`), `machine` (a preset's name), `max_duration` (seconds of execution time),
             `ttl` (seconds), `isolation` (``process`` or ``run``), `durable` (reserved),
-            `description`.
+            `description`, `schedule` (a cron, or what `schedule` makes, or several of them).
 
     Returns:
         The task, which can still be called as the function was.

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 
 import click
 
-from holdfast.cli import account, deploy, dev, init, runs, trigger, variables, worker
+from holdfast.cli import (
+    account,
+    batch,
+    deploy,
+    dev,
+    init,
+    runs,
+    schedules,
+    trigger,
+    variables,
+    worker,
+)
 from holdfast.cli.exits import Exit, exit_code_of
 from holdfast.cli.output import Output
 from holdfast.cli.session import Options, Session
@@ -39,6 +50,8 @@ for _command in (
     deploy.deployments,
     trigger.trigger,
     runs.runs,
+    batch.batch,
+    schedules.schedules,
     variables.env,
     worker.worker,
 ):

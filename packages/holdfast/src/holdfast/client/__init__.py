@@ -28,6 +28,7 @@ from holdfast.client.account import Account
 from holdfast.client.deployments import Deployments
 from holdfast.client.results import BatchHandle, RunHandle
 from holdfast.client.runs import Batches, IdempotencyKeys, Runs
+from holdfast.client.schedules import Schedules
 from holdfast.client.surface import Group, operation
 from holdfast.client.tokens import Tokens
 from holdfast.client.triggers import BatchItem, TriggerOptions
@@ -67,6 +68,7 @@ class _Client(Group[Transport]):
         super().__init__(settings, transport)
         self.runs: Runs[Transport] = Runs(settings, transport)
         self.batches: Batches[Transport] = Batches(settings, transport)
+        self.schedules: Schedules[Transport] = Schedules(settings, transport)
         self.idempotency_keys: IdempotencyKeys[Transport] = IdempotencyKeys(settings, transport)
         self.tokens: Tokens[Transport] = Tokens(settings, transport)
         self.variables: Variables[Transport] = Variables(settings, transport)

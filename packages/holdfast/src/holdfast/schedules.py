@@ -1,0 +1,183 @@
+"""Schedules that tasks declare, and the payload that their runs get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Literal
+
+import pydantic
+from pydantic.alias_generators import to_camel
+
+Overlap = Literal["allow", "skip", "queue", "cancel"]
+Missed = Literal["skip", "one", "all"]
+
+_FIELD_COUNTS = (5, 6)
+_LONGEST_NAME = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a task runs by itself, as its code declares it; made by `schedule`.
+
+    Attributes:
+        cron: Five fields (minute, hour, day, month, weekday), or six with seconds first.
+        every: Seconds between two ticks, instead of a cron.
+        timezone: The IANA zone of the cron.
+        name: Tells several schedules of one task apart.
+        window: Spreads ticks of many schedules: ``"30m"``, or ``"50%"`` of the time until the next.
+        jitter: Random seconds on top of each tick.
+        overlap: What happens while the latest run is open: ``allow`` starts another, ``skip`` none,
+            ``queue`` one when it has ended, ``cancel`` another and stops the open one.
+        missed: What happens to times that passed while no engine ran: ``skip``, ``one`` (the
+            latest), ``all`` (the latest `missed_limit`).
+        missed_limit: How many times ``all`` makes up for, up to 100.
+        environments: Where it ticks: ``prod``, ``staging``, ``preview``, ``dev``; None: everywhere.
+    """
+
+    cron: str | None = None
+    every: int | None = None
+    timezone: str = "UTC"
+    name: str = ""
+    window: str | None = None
+    jitter: int = 0
+    overlap: Overlap = "allow"
+    missed: Missed = "one"
+    missed_limit: int = 1
+    environments: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("a schedule has either a cron or every=…")
+        if self.cron is not None and not (
+            self.cron.startswith("@") or len(self.cron.split()) in _FIELD_COUNTS
+        ):
+            raise ValueError(f"{self.cron!r} is not a cron: it has five fields, or six")
+        if self.every is not None and self.every < 1:
+            raise ValueError("every must be at least one second")
+        if self.jitter < 0 or self.missed_limit < 1:
+            raise ValueError("jitter must not be negative, and missed_limit at least 1")
+        if len(self.name) > _LONGEST_NAME:
+            raise ValueError(f"a schedule's name has at most {_LONGEST_NAME} characters")
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form of the manifest; what is not set is left out."""
+        optional = {
+            "cron": self.cron,
+            "every": self.every,
+            "window": self.window,
+            "environments": None if self.environments is None else list(self.environments),
+        }
+        return {
+            "name": self.name,
+            "timezone": self.timezone,
+            "jitter": self.jitter,
+            "overlap": self.overlap,
+            "missed": self.missed,
+            "missedLimit": self.missed_limit,
+        } | {name: value for name, value in optional.items() if value is not None}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Schedule:
+        """Read the JSON form."""
+        environments = wire.get("environments")
+        return cls(
+            cron=wire.get("cron"),
+            every=wire.get("every"),
+            timezone=wire.get("timezone") or "UTC",
+            name=wire.get("name") or "",
+            window=wire.get("window"),
+            jitter=wire.get("jitter") or 0,
+            overlap=wire.get("overlap") or "allow",
+            missed=wire.get("missed") or "one",
+            missed_limit=wire.get("missedLimit") or 1,
+            environments=None if environments is None else tuple(environments),
+        )
+
+
+def schedule(  # noqa: PLR0913 -- a schedule has these parts
+    cron: str | None = None,
+    *,
+    every: int | timedelta | None = None,
+    timezone: str = "UTC",
+    name: str = "",
+    window: str | None = None,
+    jitter: int = 0,
+    overlap: Overlap = "allow",
+    missed: Missed = "one",
+    missed_limit: int = 1,
+    environments: Sequence[str] | None = None,
+) -> Schedule:
+    """Say when a task runs by itself: ``@task(schedule=schedule("0 9 * * MON-FRI"))``.
+
+    Args:
+        cron: Five fields, or six with seconds first; names, ``L``, ``#``, ``@daily`` and its like.
+        every: An interval instead, of at least one second.
+        timezone: The IANA zone of the cron, such as ``Europe/Paris``.
+        name: Needed when one task has several schedules.
+        window: See `Schedule`, as for all further arguments.
+        jitter: Seconds.
+        overlap: ``allow``, ``skip``, ``queue`` or ``cancel``.
+        missed: ``skip``, ``one`` or ``all``.
+        missed_limit: For ``missed="all"``.
+        environments: Such as ``["prod"]``.
+
+    Raises:
+        ValueError: It makes no sense; the server checks the cron and the zone once more.
+    """
+    seconds = int(every.total_seconds()) if isinstance(every, timedelta) else every
+    return Schedule(
+        cron=cron,
+        every=seconds,
+        timezone=timezone,
+        name=name,
+        window=window,
+        jitter=jitter,
+        overlap=overlap,
+        missed=missed,
+        missed_limit=missed_limit,
+        environments=None if environments is None else tuple(environments),
+    )
+
+
+def as_schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> tuple[Schedule, ...]:
+    """The schedules of a task, as ``@task(schedule=…)`` takes them.
+
+    Raises:
+        ValueError: Several have one name.
+    """
+    if given is None:
+        return ()
+    several = [given] if isinstance(given, str | Schedule) else given
+    made = tuple(schedule(one) if isinstance(one, str) else one for one in several)
+    if len({one.name for one in made}) < len(made):
+        raise ValueError("several schedules of one task need a name each")
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledRun:
+    """The payload of a run that a schedule started.
+
+    Attributes:
+        schedule_id: The schedule.
+        timestamp: The nominal time; the run may start later.
+        timezone: The schedule's zone.
+        last_timestamp: The nominal time of the run before, if there was one.
+        external_id: What the schedule's maker knows it by.
+        upcoming: The next five nominal times.
+        type: ``DECLARATIVE`` or ``IMPERATIVE``.
+    """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore"
+    )
+
+    schedule_id: str
+    timestamp: datetime
+    timezone: str = "UTC"
+    last_timestamp: datetime | None = None
+    external_id: str | None = None
+    upcoming: list[datetime] = field(default_factory=list)
+    type: str = "IMPERATIVE"
