@@ -67,7 +67,9 @@ BROKEN = {
     "each run ended once": {"events": [*SOUND.events, (SECOND, "completed", "COMPLETED")]},
     "runs moved only as they may": {"events": [*SOUND.events, (SECOND, "queued", "QUEUED")]},
     "one session per generation": {"attempts": [*SOUND.attempts, (FIRST, 2, 1, uuid4())]},
-    "attempts are numbered one by one": {"attempts": [(FIRST, 1, 1, SESSION), (FIRST, 3, 2, SESSION)]},
+    "attempts are numbered one by one": {
+        "attempts": [(FIRST, 1, 1, SESSION), (FIRST, 3, 2, SESSION)]
+    },
     "results are their runs' own": {
         "runs": {**SOUND.runs, SECOND: run(SECOND, 2, output='{"json":1}')}
     },
