@@ -23,12 +23,11 @@ def parse(segment: str) -> tuple[str, str | None]:
 
 def address(place: Place, page: str, **more: object) -> str:
     """The path of a page in this place."""
-    return reverse(
-        f"dashboard:{page}",
-        kwargs={
-            "organization": place.organization_slug,
-            "project": place.project_slug,
-            "env": spell(place.environment_slug, place.branch),
-            **more,
-        },
-    )
+    env = spell(place.environment_slug, place.branch)
+    return address_in(place, page, env=env, **more)
+
+
+def address_in(place: Place, page: str, *, env: str, **more: object) -> str:
+    """The path of a page in another environment of this project."""
+    kwargs = {"organization": place.organization_slug, "project": place.project_slug, "env": env}
+    return reverse(f"dashboard:{page}", kwargs={**kwargs, **more})

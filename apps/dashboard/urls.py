@@ -20,6 +20,17 @@ in_environment = [
     path("test", testing.test, name="test"),
     path("test/payloads", testing.payloads, name="test_payloads"),
     path("deployments", deployments.deployment_list, name="deployments"),
+    path("deployments/<str:deployment>", deployments.deployment, name="deployment"),
+    path(
+        "deployments/<str:deployment>/promotion",
+        deployments.promotion,
+        name="deployment_promotion",
+    ),
+    path(
+        "deployments/<str:deployment>/cancellation",
+        deployments.deployment_cancellation,
+        name="deployment_cancellation",
+    ),
 ]
 
 urlpatterns = [

@@ -84,9 +84,5 @@ def _latest(request: PageRequest) -> Place | None:
 
 def _sibling(place: Place, slug: str, branch: str | None, section: str) -> str:
     known = {"runs", "tasks", "test", "deployments"}
-    kwargs = {
-        "organization": place.organization_slug,
-        "project": place.project_slug,
-        "env": places.spell(slug, branch),
-    }
-    return reverse(f"dashboard:{section if section in known else 'runs'}", kwargs=kwargs)
+    page = section if section in known else "runs"
+    return places.address_in(place, page, env=places.spell(slug, branch))
