@@ -16,6 +16,7 @@ from holdfast.cli import (
     init,
     runs,
     schedules,
+    tokens,
     trigger,
     variables,
     worker,
@@ -52,6 +53,7 @@ for _command in (
     runs.runs,
     batch.batch,
     schedules.schedules,
+    tokens.tokens,
     variables.env,
     worker.worker,
 ):

@@ -22,7 +22,7 @@ from holdfast.client.results import Run
 _PATIENCE_SECONDS = 1.0
 
 
-def _json(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+def json_value(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     """The value of a JSON text; @file reads one from a file, and - from stdin."""
     if text is None:
         return None
@@ -43,11 +43,13 @@ def _read(text: str) -> str:
 
 @click.command(cls=Command)
 @click.argument("task")
-@click.option("--payload", metavar="JSON", callback=_json, help="JSON, or @file, or - for stdin.")
+@click.option(
+    "--payload", metavar="JSON", callback=json_value, help="JSON, or @file, or - for stdin."
+)
 @click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
 @click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
-@click.option("--metadata", metavar="JSON", callback=_json, help="A JSON object.")
+@click.option("--metadata", metavar="JSON", callback=json_value, help="A JSON object.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
 @click.option("--queue", metavar="NAME", help="Another queue than the task's own.")
 @click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own.")
