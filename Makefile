@@ -82,12 +82,16 @@ fix: $(STAMP) ## Format, and mend what the linter can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 .PHONY: bench
-bench: $(STAMP) ## First figures: triggers, drained runs, latency (one JSON line per figure)
+bench: $(STAMP) ## Figures: triggers, drained runs, latency (one JSON line per figure)
 	@$(BIN)/python -m bench
 
 .PHONY: chaos
 chaos: $(STAMP) ## Load while everything is killed, cut and frozen; then a check (MINUTES=10 SEED=)
 	@$(BIN)/python -m bench.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench-peers
+bench-peers: $(STAMP) ## The same figures of what others use, side by side (PEERS="celery oban")
+	@$(BIN)/python -m bench.peers $(PEERS)
 
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements/*.in to *.txt with hashes

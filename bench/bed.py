@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from bench.load import Target
 from config.supervisor import Supervisor
 from config.supervisor_programs import ROOT, Choice, build
 from holdfast import SyncHoldfastClient
@@ -39,6 +40,10 @@ class Bed:
 
     def client(self) -> SyncHoldfastClient:
         return SyncHoldfastClient(api_url=self.url, secret_key=self.secret_key)
+
+    def target(self, task: str) -> Target:
+        """One of the bench project's tasks, for bare calls."""
+        return Target(url=self.url, secret_key=self.secret_key, task=task)
 
     def value(self, query: str, *parameters: object) -> Any:
         """The first column of the first row."""

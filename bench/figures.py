@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from bench.bed import Bed
+from bench.load import closed_loop, open_loop
+from holdfast import packets
 from holdfast.client import BatchItem
 
-_UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
+# The hot tables alone: to count the history while it is measured would be most of what is measured.
+_UNFINISHED = "SELECT (SELECT count(*) FROM runs_readyrun) + (SELECT count(*) FROM runs_lease)"
+_OUTPUTS = "SELECT id, output, output_type FROM runs_run WHERE id = ANY(%s)"
+_RATE = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,29 +45,23 @@ class Figure:
 
 def all_figures(bed: Bed) -> Iterator[Figure]:
     """Every figure, one after the other, on the same processes."""
-    yield single_triggers(bed, clients=1, count=300)
-    yield single_triggers(bed, clients=16, count=800)
+    yield single_triggers(bed, clients=1, count=500)
+    yield single_triggers(bed, clients=16, count=4000)
     yield batched_triggers(bed, items=1000, batches=5)
     cancel_backlog(bed)
     with bed.worker(capacity=16):
-        yield drained(bed, count=2000)
+        yield drained(bed, count=5000)
         yield from start_latency(bed, count=200)
 
 
 def single_triggers(bed: Bed, *, clients: int, count: int) -> Figure:
     """Triggers per second over HTTP, each client one call at a time."""
 
-    def client(number: int) -> None:
-        with bed.client() as api:
-            for _ in range(count // clients):
-                api.trigger("noop")
-
-    rounds = []
-    for _ in range(3):
-        with ThreadPoolExecutor(clients) as pool:
-            began = time.perf_counter()
-            list(pool.map(client, range(clients)))
-        rounds.append(count // clients * clients / (time.perf_counter() - began))
+    target = bed.target("noop")
+    rounds = [
+        count // clients * clients / asyncio.run(closed_loop(target, clients=clients, count=count))
+        for _ in range(3)
+    ]
     return _figure(f"single_triggers_{clients}_clients", rounds, "triggers/s")
 
 
@@ -105,20 +104,14 @@ def drained(bed: Bed, *, count: int) -> Figure:
 
 
 def start_latency(bed: Bed, *, count: int) -> Iterator[Figure]:
-    """From the call of an idle system's trigger to the first line of the task, over HTTP."""
-    handles: list[tuple[float, str]] = []
-    with bed.client() as api:
-        for _ in range(20):
-            api.trigger("began")
-        bed.wait_for(_UNFINISHED, 0)
-        for _ in range(count):
-            called = time.time()
-            handles.append((called, api.trigger("began").id))
-            time.sleep(0.03)
-        bed.wait_for(_UNFINISHED, 0)
-        delays = sorted(
-            (float(api.runs.retrieve(run_id).output) - called) * 1000 for called, run_id in handles
-        )
+    """From the moment that an idle system is to be called to the first line of the task."""
+    target = bed.target("began")
+    asyncio.run(open_loop(target, rate=_RATE, count=20))
+    called = asyncio.run(open_loop(target, rate=_RATE, count=count))
+    bed.wait_for(_UNFINISHED, 0)
+    rows = bed.database.execute(_OUTPUTS, [[call.run_id for call in called]]).fetchall()
+    began = {run_id: float(packets.decode(output, kind)) for run_id, output, kind in rows}
+    delays = sorted((began[call.run_id] - call.due_at) * 1000 for call in called)
     quantiles = statistics.quantiles(delays, n=100)
     for name, value, most in (("p50", quantiles[49], 15.0), ("p99", quantiles[98], None)):
         yield Figure(

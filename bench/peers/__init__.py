@@ -1,0 +1,1 @@
+"""What a Python team would use instead, measured beside Holdfast on the same machine and stores."""
