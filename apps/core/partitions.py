@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.apps.registry import Apps
 from django.db import connection, migrations
@@ -64,9 +66,50 @@ def ensure_partitions(tables: Iterable[str], *, first: date, days: int) -> list[
     return [partition_name(table, day) for table, day in missing]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One day of one table."""
+
+    table: str
+    day: date
+
+    @property
+    def name(self) -> str:
+        return partition_name(self.table, self.day)
+
+
+def list_partitions(tables: Iterable[str]) -> list[Partition]:
+    """The days that these tables have, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.relname, c.relname FROM pg_inherits i "
+            "JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent "
+            "WHERE p.relname = ANY(%s) AND p.relkind = 'p' AND c.relkind = 'r'",
+            [list(tables)],
+        )
+        found = cursor.fetchall()
+    days = [(table, name.removeprefix(f"{table}_p")) for table, name in found]
+    partitions = [
+        Partition(table=table, day=datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).date())
+        for table, day in days
+    ]
+    return sorted(partitions, key=lambda each: (each.day, each.table))
+
+
+def drop_partition(name: str) -> None:
+    """Drop a day with all its rows; locks the whole table for a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {connection.ops.quote_name(name)}")
+
+
+def bounds(day: date) -> tuple[UUID, UUID]:
+    """The smallest id of a day and of the next."""
+    start = datetime.combine(day, time(), UTC)
+    return floor(start), floor(start + timedelta(days=1))
+
+
 def _create(table: str, day: date) -> str:
-    start = floor(datetime.combine(day, time(), UTC))
-    end = floor(datetime.combine(day + timedelta(days=1), time(), UTC))
+    start, end = bounds(day)
     return (
         f'CREATE TABLE IF NOT EXISTS "{partition_name(table, day)}" PARTITION OF "{table}" '
         f"FOR VALUES FROM ('{start}') TO ('{end}') WITH ({_PARTITION_OPTIONS})"

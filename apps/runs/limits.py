@@ -33,6 +33,9 @@ class Limits:
     journal_inline_bytes: int = 128 * 1024
     batch_items: int = 10_000
     batch_seal_seconds: int = 1_800
+    bulk_runs: int = 500
+    bulk_actions: int = 10
+    bulk_days: int = 30
     development_ttl_seconds: int = 600
     hello_seconds: float = 10.0
     delivery_seconds: int = 10
@@ -45,6 +48,7 @@ class Limits:
     poll_seconds: float = 1.0
     duty_seconds: float = 1.0
     partition_days_ahead: int = 7
+    history_days: int = 90
     worker_idle_seconds: int = 60
 
     @classmethod

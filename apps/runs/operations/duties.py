@@ -27,6 +27,7 @@ from apps.runs.operations.batch import abandon_batches
 from apps.runs.operations.finish import Ending, finish_runs
 from apps.runs.operations.locks import lock_places, lock_slots
 from apps.runs.operations.queueing import make_ready
+from apps.runs.operations.retention import forget_history
 from apps.runs.operations.retry import (
     AttemptFailure,
     delivery_failure,
@@ -229,6 +230,6 @@ FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_c
 
 SLOW: tuple[Duty, ...] = (
     make_partitions, release_pending, adopt_queues, forget_keys, forget_waitpoints,
-    abandon_batches,
+    abandon_batches, forget_history,
 )  # fmt: skip
 """Duties of about every tenth tick."""
