@@ -22,12 +22,15 @@ from holdfast.errors import (
     internal_error,
 )
 from holdfast.hooks import in_thread, run_hooks, run_hooks_safely, through_middleware
+from holdfast.journal import Branch, branch
 from holdfast.log import finish_lines
 from holdfast.runtime import RunState
-from holdfast.tasks import registry
+from holdfast.tasks import Task, registry
 
-Ending = Literal["completed", "failed", "crashed", "timed_out", "canceled"]
+Ending = Literal["completed", "failed", "crashed", "timed_out", "canceled", "evicted"]
 Stop = Literal["canceled", "timed_out"]
+
+_EVICTION_SECONDS = 1.0
 
 _STOPPED: dict[Stop, tuple[str, str]] = {
     "canceled": ("TASK_RUN_CANCELLED", "The run was canceled"),
@@ -47,6 +50,7 @@ class AttemptResult:
         retry_delay: Seconds until the next attempt; None when there must be none.
         executed: Seconds of execution, waits excluded.
         must_exit: Whether the process should not be used again.
+        rewind: The entries of a durable run's journal that failed it.
     """
 
     ending: Ending
@@ -56,6 +60,7 @@ class AttemptResult:
     retry_delay: float | None = None
     executed: float = 0.0
     must_exit: bool = False
+    rewind: tuple[int, ...] = ()
 
 
 class Stopwatch:
@@ -77,6 +82,11 @@ class Stopwatch:
         if self._since is None:
             self._since = self._clock()
 
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self._total = 0.0
+        self._since = None if self._since is None else self._clock()
+
     @property
     def elapsed(self) -> float:
         """Seconds so far."""
@@ -91,7 +101,7 @@ class Attempt:
         payload: The encoded payload.
         payload_type: Its media type.
         max_attempts: How many attempts the run may have.
-        max_duration: Seconds of execution left; None means no limit.
+        max_duration: Seconds of execution; None means no limit.
         on_stop: Called when the attempt is told to stop, for waits to be broken off.
     """
 
@@ -117,6 +127,7 @@ class Attempt:
         self._is_interruptible = False
         self._stop: Stop | None = None
         self._reason = ""
+        self.is_evicted = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> AttemptResult:
@@ -144,6 +155,25 @@ class Attempt:
         if self._is_interruptible and self._task is not None:
             self._task.cancel()
 
+    def evict(self) -> None:
+        """Let go of a durable run that waits: its code is left at what it waits for."""
+        self.is_evicted = True
+        if self.state.journal is not None:
+            self.state.journal.close()
+        self._on_stop()
+        asyncio.get_running_loop().call_later(_EVICTION_SECONDS, self._insist)
+
+    def _insist(self) -> None:
+        """Break off what waits for something else meanwhile."""
+        if self._is_interruptible and self._task is not None:
+            self._task.cancel()
+
+    def caught_up(self) -> None:
+        """A durable run has been given all that was recorded: what comes now counts as executed."""
+        self.watch.reset()
+        self._disarm()
+        self._arm()
+
     def suspended(self) -> None:
         """Stop the clock: the run waits."""
         self.watch.pause()
@@ -156,7 +186,8 @@ class Attempt:
 
     def _arm(self) -> None:
         if self._max_duration is not None and self._stop is None:
-            left = max(0.0, self._max_duration - self.watch.elapsed)
+            used = self.state.executed_before + self.watch.elapsed
+            left = max(0.0, self._max_duration - used)
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(left, self.stop, "timed_out")
 
@@ -172,15 +203,29 @@ class Attempt:
             packet = self._encoded(output)
         except BaseException as error:
             return await self._after(error)
-        if self._stop is not None:
+        if self._stop is not None or self.is_evicted:
             return await self._after(asyncio.CancelledError())
         await self._finish("on_success", output=output)
         return self._result("completed", output=packet.data, output_type=packet.data_type)
 
     async def _body(self) -> Any:
-        task = self.state.task
+        task, journal = self.state.task, self.state.journal
         self._payload = self._decoded()
-        await run_hooks(task.hooks, "on_start", payload=self._payload, ctx=self.state.context)
+        if not self.state.is_resumed:
+            await run_hooks(task.hooks, "on_start", payload=self._payload, ctx=self.state.context)
+        elif journal is not None:
+            await run_hooks_safely(task.hooks, "on_resume", ctx=self.state.context)
+        if journal is None:
+            return await self._call(task)
+        token = branch.set(Branch())
+        try:
+            output = await self._call(task)
+            journal.check_end()
+            return output
+        finally:
+            branch.reset(token)
+
+    async def _call(self, task: Task[Any, Any]) -> Any:
         arguments = (self._payload,) if task.signature.takes_payload else ()
         call = partial(task.function, *arguments)
         return await self._interruptibly(call) if task.is_async else await in_thread(call)
@@ -211,6 +256,8 @@ class Attempt:
 
     async def _after(self, error: BaseException) -> AttemptResult:
         """How it ends after an exception."""
+        if self.is_evicted:
+            return self._result("evicted")
         if self._stop is not None:
             return await self._stopped(self._stop)
         if isinstance(error, asyncio.CancelledError) and self._is_abandoned():
@@ -244,10 +291,16 @@ class Attempt:
         self, error: BaseException, ending: Ending, wire: dict[str, Any], *, must_exit: bool = False
     ) -> AttemptResult:
         number = self.state.context.attempt.number
+        journal, rewind = self.state.journal, ()
+        if journal is not None:
+            error, rewind = journal.broken or error, tuple(journal.rewind(error))
+            wire = wire if journal.broken is None else builtin_error(error)
         delay, error, wire = self._decide(error, wire, number)
         if delay is None:
             await self._finish("on_failure", error=error)
-        return self._result(ending, error=wire, retry_delay=delay, must_exit=must_exit)
+        return self._result(
+            ending, error=wire, retry_delay=delay, must_exit=must_exit, rewind=rewind
+        )
 
     def _decide(
         self, error: BaseException, wire: dict[str, Any], number: int

@@ -25,7 +25,7 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[['\"]([^'\"]+)['\"]\]")
 class RunMetadata:
     """One run's metadata as this process knows it, and the operations still to be sent."""
 
-    __slots__ = ("_on_change", "pending", "values")
+    __slots__ = ("_on_change", "is_muted", "pending", "values")
 
     def __init__(
         self,
@@ -35,10 +35,13 @@ class RunMetadata:
     ) -> None:
         self.values: dict[str, Any] = copy.deepcopy(dict(values)) if values else {}
         self.pending: dict[str, list[dict[str, Any]]] = {}
+        self.is_muted: Callable[[], bool] = lambda: False  # by a durable run that is replayed
         self._on_change = on_change
 
     def change(self, target: str, operation: dict[str, Any]) -> None:
         """Queue an operation; one on the run itself also applies here."""
+        if self.is_muted():
+            return
         if target == "self":
             apply(self.values, operation)
         self.pending.setdefault(target, []).append(operation)

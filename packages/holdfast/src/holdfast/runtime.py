@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions
 from holdfast.context import Context
+from holdfast.journal import Journal
+from holdfast.packets import Packet
 from holdfast.protocol import WaitpointResult
 from holdfast.tokens import TokenStore
 
@@ -55,6 +58,15 @@ class Runtime(Protocol):
     async def add_tags(self, tags: list[str]) -> None:
         """Add tags to the run."""
 
+    def busy(self) -> AbstractContextManager[None]:
+        """Keep the run from being suspended while something is under way."""
+
+    async def keep(self, packet: Packet) -> Packet:
+        """Put a packet that is too large for a journal into object storage."""
+
+    async def load(self, packet: Packet) -> Packet:
+        """Get a packet back from object storage."""
+
     def emit(self, record: dict[str, Any]) -> None:
         """Take a log line or a span; must not block and must not fail."""
 
@@ -72,6 +84,9 @@ class RunState:
         traceparent: The W3C trace context of the attempt.
         local: Storage for middleware, hooks and the task itself.
         blocked_threads: How many of the task's threads wait for the event loop.
+        journal: What a durable run has recorded; None in others.
+        is_resumed: Whether the attempt goes on that another process has begun.
+        executed_before: Seconds of it that were executed there.
     """
 
     context: Context
@@ -82,3 +97,6 @@ class RunState:
     traceparent: str | None = None
     local: dict[str, Any] = field(default_factory=dict)
     blocked_threads: int = 0
+    journal: Journal | None = None
+    is_resumed: bool = False
+    executed_before: float = 0.0

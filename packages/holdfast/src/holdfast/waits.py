@@ -110,6 +110,10 @@ class WaitBoard:
             if not awaited.waiters and self._awaited.get(waitpoint) is awaited:
                 del self._awaited[waitpoint]
 
+    def knows(self, results: Sequence[WaitpointResult]) -> None:
+        """Take what completed before anything here has begun to wait for it."""
+        self._early.update((result.id, result) for result in results)
+
     async def resumed(self, results: Sequence[WaitpointResult]) -> None:
         """Go on with what the server says has completed."""
         self.is_suspended = False

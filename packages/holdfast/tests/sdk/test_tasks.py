@@ -39,6 +39,8 @@ def test_the_surface_is_what_it_is():
         "OutputInvalid", "PayloadInvalid", "Queue", "Retry", "RunCanceled", "RunHandle",
         "SyncHoldfastClient", "Task", "TokenInvalid", "TokenTimedOut", "batch_trigger",
         "batch_trigger_and_wait", "batch_trigger_sync",
+        "Evicted", "NonDeterminismError", "StepFailed", "StepOptions", "StepTimedOut", "now", "patched",
+        "random", "step", "step_sync", "uuid",
         "ctx", "item", "logger", "metadata", "middleware", "on_cancel",
         "on_complete", "on_failure", "on_resume", "on_start", "on_success", "on_wait", "tags",
         "task", "trigger", "trigger_and_wait", "trigger_sync", "wait",

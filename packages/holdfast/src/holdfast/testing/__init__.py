@@ -17,8 +17,9 @@ Queues have no limits here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -26,13 +27,26 @@ from typing import Any, Self, TypeVar, Unpack
 
 from holdfast.client.tokens import Token, TokenHandle, TokenOptions
 from holdfast.durations import length_of
+from holdfast.journal import ignore_evictions, make_task
 from holdfast.tasks import Registry, Task, registry
 from holdfast.testing.clock import SkippingLoop, Stuck
+from holdfast.testing.crashes import Crash
 from holdfast.testing.engine import GRACE_SECONDS, Engine
+from holdfast.testing.history import History
 from holdfast.testing.runs import BenchAttempt, BenchRun
 from holdfast.triggering import Options, item
 
-__all__ = ["GRACE_SECONDS", "Bench", "BenchAttempt", "BenchRun", "Stuck"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Bench",
+    "BenchAttempt",
+    "BenchRun",
+    "Crash",
+    "History",
+    "Stuck",
+    "every_crash",
+    "replay",
+]
 
 T = TypeVar("T")
 
@@ -47,6 +61,10 @@ class Bench:
         tasks: Where to look tasks up; by default all that were defined in this process.
         start: What the clock shows first.
         environment: The type of environment that tasks see.
+        evicts: Whether durable runs leave their process whenever they wait, as they may in
+            production: their code is executed again with what was recorded.
+        crash: Where to end the process of a durable run, once; see `every_crash`.
+        history: Only read this history, for `replay`: nothing that it has not is done.
     """
 
     def __init__(
@@ -55,15 +73,23 @@ class Bench:
         tasks: Registry | None = None,
         start: datetime = _START,
         environment: str = "DEVELOPMENT",
+        evicts: bool = True,
+        crash: Crash | None = None,
+        history: History | None = None,
     ) -> None:
         self._loop = SkippingLoop(self._are_threads_at_work)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bench")
         self._loop.set_default_executor(self._threads)
+        self._loop.set_task_factory(make_task)
+        self._loop.set_exception_handler(ignore_evictions)
         self._start = start
         self._engine = Engine(
             tasks=registry if tasks is None else tasks,
             environment=environment,
             clock=lambda: self.now,
+            crash=crash,
+            evicts=evicts,
+            history=history,
         )
 
     def __enter__(self) -> Self:
@@ -81,6 +107,11 @@ class Bench:
     def runs(self) -> list[BenchRun]:
         """All runs, in the order of their creation."""
         return self._engine.runs
+
+    @property
+    def commits(self) -> int:
+        """How many entries its durable runs have recorded; a `Crash` names one of them."""
+        return self._engine.crashes.points
 
     @property
     def now(self) -> datetime:
@@ -195,3 +226,63 @@ class Bench:
     def _are_threads_at_work(self) -> bool:
         """Whether a thread of a task does something that takes real time."""
         return self._loop.threads > self._engine.blocked_threads()
+
+
+def every_crash(
+    task: Task[Any, Any],
+    payload: Any = None,
+    *,
+    prepare: Callable[[Bench], None] = lambda _: None,
+    tasks: Registry | None = None,
+) -> Iterator[BenchRun]:
+    """Run a durable task once undisturbed, then once for every point where a crash can come.
+
+        for run in every_crash(order, {"id": 7}):
+            assert run.output == "shipped"
+
+    There are two crashes per entry of the journal: before it is kept, when what it stands for has
+    been done and is done again; and after it is kept, when it is not.
+
+    Args:
+        task: The task.
+        payload: Its payload.
+        prepare: Called with each bench before the run, such as to answer tokens.
+        tasks: Where to look tasks up.
+
+    Yields:
+        The runs, each when it has ended.
+    """
+    places: list[Crash | None] = [None]
+    while places:
+        with Bench(tasks=tasks, crash=places[0]) as bench:
+            prepare(bench)
+            yield bench.run(task, payload)
+            if places.pop(0) is None:
+                for point in range(1, bench.commits + 1):
+                    places += [Crash(point, "before"), Crash(point, "after")]
+
+
+def replay(history: History, *, tasks: Registry | None = None) -> None:
+    """Execute the code of today with what a run has recorded, and nothing else.
+
+    No step, no wait and no child is executed: where the history ends, the replay does.
+
+    Args:
+        history: Of a durable run, finished or not; see `History.load`.
+        tasks: Where to look the task up; by default all that were defined in this process.
+
+    Raises:
+        NonDeterminismError: The code does something else.
+        LookupError: There is no such task any more, or it is not durable.
+    """
+    where = registry if tasks is None else tasks
+    found = where.get(history.task)
+    if found is None or not found.durable:
+        raise LookupError(f"there is no durable task {history.task!r}")
+    with Bench(tasks=where, evicts=False, history=history) as bench:
+        run = bench.trigger(found, history.payload())
+        with contextlib.suppress(Stuck):
+            bench.settle()
+        error = bench._engine.difference(run)  # noqa: SLF001 -- of this package
+    if error is not None:
+        raise error

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,16 +17,20 @@ from holdfast.attempts import Attempt, AttemptResult
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.triggers import BatchItem, TriggerOptions, duration_text
 from holdfast.durations import length_of
-from holdfast.errors import internal_error
+from holdfast.errors import NonDeterminismError, internal_error
 from holdfast.hooks import run_hooks_safely
 from holdfast.ids import new_waitpoint_id, waitpoint_id_of
+from holdfast.journal import Journal
 from holdfast.machines import get_machine
 from holdfast.metadata import RunMetadata
 from holdfast.metadata import apply as apply_metadata
 from holdfast.protocol import WaitpointResult
+from holdfast.recording import Recording
 from holdfast.runtime import RunState
 from holdfast.tags import MAX_TAGS, check_tags
 from holdfast.tasks import Registry, Task, registry
+from holdfast.testing.crashes import Crash, Crashed, Crashes, Keeper, rewound
+from holdfast.testing.history import History
 from holdfast.testing.runs import BenchAttempt, BenchRun
 from holdfast.testing.tokens import BenchTokens
 from holdfast.waits import Suspension, WaitBoard
@@ -52,6 +56,10 @@ class Life:
     result: packets.Packet = field(default_factory=lambda: packets.encode(None))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     attempt: Attempt | None = None
+    suspension: Suspension | None = None
+    journal: Journal | None = None
+    executed: float = 0.0
+    has_crashed: bool = False
     driver: asyncio.Task[None] | None = None
 
     def as_result(self) -> WaitpointResult:
@@ -74,9 +82,25 @@ class Engine:
         tasks: Where to look tasks up.
         environment: The type of environment that tasks see.
         clock: What time it is.
+        crash: Where to end a process.
+        evicts: Whether durable runs that wait leave their process.
+        history: What to replay: durable runs do nothing but what it has recorded.
     """
 
-    def __init__(self, *, tasks: Registry, environment: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        tasks: Registry,
+        environment: str,
+        clock: Callable[[], datetime],
+        crash: Crash | None = None,
+        evicts: bool = True,
+        history: History | None = None,
+    ) -> None:
+        self.crashes = Crashes(crash)
+        self.evicts = evicts
+        self.history = history
+        self.batches: dict[str, list[BenchRun]] = {}
         self.runs: list[BenchRun] = []
         self.tokens = BenchTokens(clock)
         self.clock = clock
@@ -94,7 +118,7 @@ class Engine:
         if key[1] and key in self._keys:
             return self._keys[key], True
         run = BenchRun(
-            id=f"run_{len(self.runs) + 1}",
+            id=f"run_{len(self.runs) + 1}" if self.history is None else self.history.run,
             task=given.task,
             payload=given.payload,
             options=given.options,
@@ -159,6 +183,15 @@ class Engine:
         if others:
             await asyncio.wait(others, timeout=GRACE_SECONDS)
 
+    def difference(self, run: BenchRun) -> NonDeterminismError | None:
+        """What a run has done otherwise than the history that it was given."""
+        journal = self._lives[run.id].journal
+        if journal is None or self.history is None:
+            return None
+        if journal.broken is None and journal.beyond and self.history.status == "COMPLETED":
+            return journal.surplus()
+        return journal.broken
+
     def blocked_threads(self) -> int:
         """How many threads of tasks wait for the event loop."""
         attempts = [life.attempt for life in self._lives.values() if life.attempt is not None]
@@ -184,7 +217,7 @@ class Engine:
         for number in itertools.count(1):
             run.status = "EXECUTING"
             started = self.clock()
-            result = await self._attempt(life, task, number, most)
+            result = await self._through_waits(life, task, number, most)
             run.attempts.append(
                 BenchAttempt(
                     number=number,
@@ -197,8 +230,41 @@ class Engine:
             if result.retry_delay is None:
                 self._end(life, result)
                 return
+            run.journal[:] = rewound(run.journal, result.rewind)
             run.status = "QUEUED"
             await asyncio.sleep(result.retry_delay)
+
+    async def _through_waits(
+        self, life: Life, task: Task[Any, Any], number: int, most: int
+    ) -> AttemptResult:
+        """One attempt, in as many processes as it takes."""
+        life.executed = 0.0
+        results: list[WaitpointResult] | None = None
+        while True:
+            result = await self._attempt(life, task, number, most, results)
+            life.executed += result.executed
+            if life.has_crashed:
+                return _crashed(life, task, number, most)
+            if result.ending != "evicted" or life.suspension is None:
+                return result
+            suspension, life.suspension = life.suspension, None
+            life.run.evictions += 1
+            results = await self.first_over(suspension)
+            life.run.status = "EXECUTING"
+
+    async def first_over(self, suspension: Suspension) -> list[WaitpointResult]:
+        """What is over of what is waited for, once anything is."""
+        due = {time.id: time.due_ms for time in suspension.times}
+        waiting = [
+            asyncio.ensure_future(self.over(waitpoint, due.get(waitpoint)))
+            for waitpoint in suspension.waitpoints
+        ]
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        return [each.result() for each in waiting if each in done]
 
     async def _delay(self, run: BenchRun) -> None:
         delay = run.options.get("delay")
@@ -214,7 +280,12 @@ class Engine:
         return length_of(duration_text(delay)).total_seconds()
 
     async def _attempt(
-        self, life: Life, task: Task[Any, Any], number: int, most: int
+        self,
+        life: Life,
+        task: Task[Any, Any],
+        number: int,
+        most: int,
+        results: Sequence[WaitpointResult] | None,
     ) -> AttemptResult:
         run = life.run
         runtime = _BenchRuntime(self, life)
@@ -224,7 +295,11 @@ class Engine:
             task=task,
             metadata=runtime.metadata,
             loop=asyncio.get_running_loop(),
+            is_resumed=results is not None,
+            executed_before=life.executed,
         )
+        if task.durable:
+            runtime.open_journal(state, results or ())
         life.attempt = Attempt(
             state=state,
             payload=life.payload.data,
@@ -288,8 +363,52 @@ class _BenchRuntime:
         self.board = WaitBoard(suspend=self._suspend, resume=self._resumed)
         self._engine = engine
         self._life = life
-        self._batches: dict[str, list[BenchRun]] = {}
+        self._keeper: Keeper | None = None
+        self._replaying = contextlib.ExitStack()
         self._watch: asyncio.Task[None] | None = None
+
+    def open_journal(self, state: RunState, results: Sequence[WaitpointResult]) -> None:
+        """Let the run go on from what is kept of it, with what has completed meanwhile."""
+        kept, history = self._life.run.journal, self._engine.history
+        if history is not None:
+            kept[:] = history.journal
+        self._keeper = Keeper(kept, self._engine.crashes, on_crash=self._crash)
+        journal = self._keeper.journal = Journal(
+            seed=self._life.run.id,
+            entries=kept,
+            on_pending=self._keeper.keep_soon,
+            on_frontier=self._caught_up,
+            is_sealed=self._engine.history is not None,
+        )
+        self.board.knows(results)
+        self.metadata.is_muted = lambda: journal.is_replaying
+        if journal.is_replaying:
+            self._replaying.enter_context(self.board.busy())
+        state.journal = self._life.journal = journal
+        state.runtime = Recording(self, journal, run_id=self._life.run.id)
+
+    def _caught_up(self) -> None:
+        self._replaying.close()
+        if self._life.attempt is not None:
+            self._life.attempt.caught_up()
+
+    def _crash(self) -> None:
+        """End the process of the run, as far as that can be done in the process of the bench."""
+        self._life.has_crashed = True
+        if self._life.attempt is not None:
+            self._life.attempt.evict()
+
+    def busy(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off a suspension."""
+        return self.board.busy()
+
+    async def keep(self, packet: packets.Packet) -> packets.Packet:
+        """A bench keeps everything as it is."""
+        return packet
+
+    async def load(self, packet: packets.Packet) -> packets.Packet:
+        """Never asked for: nothing is kept elsewhere."""
+        return packet
 
     async def trigger(self, task: str, payload: Any, options: TriggerOptions) -> RunHandle:
         """Start a child."""
@@ -302,8 +421,8 @@ class _BenchRuntime:
     ) -> BatchHandle:
         """Start children."""
         children = [(await self._engine.trigger(given, self._life.run))[0] for given in items]
-        batch = f"batch_{self._life.run.id}_{len(self._batches) + 1}"
-        self._batches[batch] = children
+        batch = f"batch_{len(self._engine.batches) + 1}"
+        self._engine.batches[batch] = children
         return BatchHandle(id=batch, run_count=len(children))
 
     async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
@@ -312,7 +431,7 @@ class _BenchRuntime:
 
     async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
         """Suspend until all children have ended."""
-        children = self._batches[handle.id]
+        children = self._engine.batches[handle.id]
         await asyncio.gather(*(self.board.wait(child.id) for child in children))
         return [
             RunResult(
@@ -370,6 +489,8 @@ class _BenchRuntime:
         """Apply what is left of changes to ancestors' metadata, and stop watching."""
         for target in list(self.metadata.pending):
             await self.change_metadata(target, self.metadata.take(target))
+        if self._keeper is not None:
+            self._keeper.keep()
         self.board.cancel()
         if self._watch is not None:
             self._watch.cancel()
@@ -382,24 +503,22 @@ class _BenchRuntime:
         await run_hooks_safely(state.task.hooks, "on_wait", ctx=state.context)
         attempt.suspended()
         self._life.run.status = "WAITING"
+        if self._keeper is not None:
+            self._keeper.keep()
+            if self._engine.evicts and not self._life.has_crashed:
+                self._life.suspension = suspension
+                attempt.evict()
+            if attempt.is_evicted:
+                return
         if self._watch is not None:
             self._watch.cancel()
         self._watch = asyncio.get_running_loop().create_task(self._watched(suspension))
 
     async def _watched(self, suspension: Suspension) -> None:
         """Resume when the first of what is waited for is over, with all that is."""
-        due = {time.id: time.due_ms for time in suspension.times}
-        waiting = [
-            asyncio.ensure_future(self._engine.over(waitpoint, due.get(waitpoint)))
-            for waitpoint in suspension.waitpoints
-        ]
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
+        results = await self._engine.first_over(suspension)
         self._watch = None
-        await self.board.resumed([each.result() for each in waiting if each in done])
+        await self.board.resumed(results)
 
     async def _resumed(self) -> None:
         attempt = self._life.attempt
@@ -408,6 +527,19 @@ class _BenchRuntime:
             self._life.run.status = "EXECUTING"
             state = attempt.state
             await run_hooks_safely(state.task.hooks, "on_resume", ctx=state.context)
+
+
+def _crashed(life: Life, task: Task[Any, Any], number: int, most: int) -> AttemptResult:
+    """What the worker says of a process that is gone."""
+    life.has_crashed = False
+    crash = Crashed("the process was ended on purpose")
+    policy = replace(task.retry or registry.default_retry, retry_on=(Crashed,), rule=None)
+    return AttemptResult(
+        ending="crashed",
+        error=internal_error("TASK_RUN_CRASHED", str(crash)),
+        retry_delay=policy.decide(crash, attempt=number, max_attempts=most),
+        executed=life.executed,
+    )
 
 
 def _root(run: BenchRun) -> BenchRun:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from holdfast import packets
 from holdfast.client.triggers import TriggerOptions
 from holdfast.errors import ChildRunFailed
+from holdfast.protocol import Entry
+from holdfast.testing.history import History
 
 FINAL = frozenset(
     {"COMPLETED", "FAILED", "CANCELED", "CRASHED", "SYSTEM_FAILURE", "EXPIRED", "TIMED_OUT"}
@@ -54,6 +57,8 @@ class BenchRun:
         logs: What it logged: maps with `level`, `message`, `attributes`.
         parent: The run that triggered it.
         children: The runs that it triggered.
+        journal: What a durable run has recorded, in order.
+        evictions: How often it was let go of while it waited.
     """
 
     id: str
@@ -71,6 +76,8 @@ class BenchRun:
     logs: list[dict[str, Any]] = field(default_factory=list)
     parent: BenchRun | None = None
     children: list[BenchRun] = field(default_factory=list)
+    journal: list[Entry] = field(default_factory=list)
+    evictions: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -81,6 +88,23 @@ class BenchRun:
     def messages(self) -> list[str]:
         """The text of what it logged."""
         return [record["message"] for record in self.logs]
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps that it has recorded, in order."""
+        return [entry.name for entry in self.journal if entry.kind == "step"]
+
+    def history(self) -> History:
+        """What a durable run has done, to be kept as a file and replayed with later code."""
+        data, data_type = packets.encode(self.payload)
+        return History(
+            run=self.id,
+            task=self.task,
+            status=self.status,
+            data=data,
+            data_type=data_type,
+            journal=tuple(self.journal),
+        )
 
     def result(self) -> Any:
         """What it returned.
