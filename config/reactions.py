@@ -12,6 +12,7 @@ from apps.orgs.facts import InviteCreated, MemberRemoved
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
 from apps.runs.facts import (
+    BulkActionCreated,
     CancelRequested,
     RunsFinished,
     RunsNoted,
@@ -19,7 +20,7 @@ from apps.runs.facts import (
     RunsStarted,
     RunsTriggered,
 )
-from apps.runs.jobs import kick, warm_up
+from apps.runs.jobs import kick, start_bulk_action, warm_up
 from apps.runs.reactions import (
     adopt_queues,
     count_finished,
@@ -34,6 +35,7 @@ from apps.schedules.reactions import adopt_declarations
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
+    BulkActionCreated: (start_bulk_action,),
     CancelRequested: (ring_for_cancel, ring_for_change),
     QueuesChanged: (adopt_queues,),
     RunsFinished: (count_finished, ring_for_change),

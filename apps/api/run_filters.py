@@ -68,7 +68,8 @@ def run_filters(query: QueryDict, *, now: datetime) -> RunFilters:
         created_from=now - period if period else read.one("createdAt][from", moment),
         created_to=read.one("createdAt][to", moment),
         schedule_id=read.one("schedule", lambda text: parse_public_id("sched", text)),
-        is_empty=any(query.get(f"filter[{name}]") for name in ("bulkAction", "error")),
+        bulk_action_id=read.one("bulkAction", lambda text: parse_public_id("bulk", text)),
+        is_empty=bool(query.get("filter[error]")),
     )
 
 

@@ -11,6 +11,7 @@ from apps.api.schema import Schema
 from apps.api.views import (
     accounts,
     batches,
+    bulk,
     deployments,
     environments,
     packets,
@@ -28,6 +29,7 @@ _PROJECT = "api/v1/projects/<str:ref>"
 urlpatterns = [
     # Runs are started
     path("api/v1/tasks/<path:task>/trigger", triggers.TriggerTask.as_view()),
+    path("api/v1/triggers", triggers.TriggerList.as_view()),
     path("api/v2/tasks/batch", batches.TaskBatch.as_view()),
     path("api/v1/tasks/batch", batches.TaskBatchV1.as_view()),
     path("api/v1/tasks/<path:task>/batch", batches.OneTaskBatch.as_view()),
@@ -51,6 +53,9 @@ urlpatterns = [
         r"^api/v1/runs/(?P<run>[^/]+)/packets/(?P<part>payload|output)$",
         packets.RunPacket.as_view(),
     ),
+    path("api/v1/bulk-actions", bulk.BulkActionList.as_view()),
+    path("api/v1/bulk-actions/<str:bulk>", bulk.BulkActionDetail.as_view()),
+    path("api/v1/bulk-actions/<str:bulk>/abort", bulk.BulkActionAbortion.as_view()),
     path("api/v1/idempotencyKeys/<str:key>/reset", runs.IdempotencyKeyReset.as_view()),
     *log_routes,
     # Queues

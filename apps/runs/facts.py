@@ -49,3 +49,11 @@ class RunsFinished:
 
     run_ids: tuple[UUID, ...]
     statuses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkActionCreated:
+    """Many runs are to be canceled or replayed."""
+
+    bulk_action_id: UUID
+    environment_id: UUID

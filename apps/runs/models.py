@@ -19,6 +19,8 @@ from apps.runs.states import (
     FINAL,
     AttemptStatus,
     BatchStatus,
+    BulkKind,
+    BulkStatus,
     KeyKind,
     RunStatus,
     TimerKind,
@@ -542,6 +544,66 @@ class BatchItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.batch_id}[{self.index}]"
+
+
+class BulkAction(models.Model):
+    """Runs that are canceled or replayed together: those of a filter, or those that are named.
+
+    `cursor` is the latest run that was looked at; they are gone through from the newest on.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    kind = models.TextField(choices=_choices(BulkKind))
+    status = models.TextField(choices=_choices(BulkStatus), default=BulkStatus.PENDING.value)
+    name = models.TextField(blank=True, default="")
+    filters = models.JSONField(null=True, blank=True)
+    run_ids = ArrayField(models.UUIDField(), default=list, blank=True)
+    cursor = models.UUIDField(null=True, blank=True)
+    total_count = models.PositiveIntegerField(null=True, blank=True)
+    success_count = models.PositiveIntegerField(default=0)
+    failure_count = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status=BulkStatus.PENDING.value, completed_at=None)
+                | (~Q(status=BulkStatus.PENDING.value) & Q(completed_at__isnull=False)),
+                name="bulk_action_completed_at_iff_ended",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["environment", "-id"], name="bulk_action_newest"),
+            # push_bulk_actions
+            models.Index(
+                fields=["updated_at"],
+                condition=Q(status=BulkStatus.PENDING.value),
+                name="bulk_action_at_work",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return public_id("bulk", self.pk)
+
+
+class BulkItem(models.Model):
+    """A run that a bulk action has acted on: the run that replays it, or why it could not."""
+
+    pk = models.CompositePrimaryKey("action_id", "run_id")
+    action = models.ForeignKey(
+        BulkAction, on_delete=models.CASCADE, related_name="items", db_index=False
+    )
+    run_id = models.UUIDField()
+    result_run_id = models.UUIDField(null=True, blank=True)
+    error = models.TextField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{public_id('run', self.run_id)} of {self.action_id}"
 
 
 class IdempotencyKey(models.Model):

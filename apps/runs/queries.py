@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from apps.core import sql
 from apps.core.errors import NotFound
@@ -24,12 +25,15 @@ from apps.runs.models import (
     Attempt,
     Batch,
     BatchItem,
+    BulkAction,
+    BulkItem,
     EnvironmentSlots,
     Lane,
     Lease,
     ReadyRun,
     Run,
     RunEvent,
+    RunQuerySet,
     RunTag,
     Wait,
     Waitpoint,
@@ -57,6 +61,7 @@ class RunFilters:
     machines: tuple[str, ...] = ()
     batch_id: UUID | None = None
     schedule_id: UUID | None = None
+    bulk_action_id: UUID | None = None
     is_test: bool | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
@@ -67,11 +72,12 @@ def list_runs(scope: Scope, filters: RunFilters, page: CursorPage) -> Page[Run]:
     """The runs of an environment, newest first."""
     if filters.is_empty:
         return Page(items=[])
-    return newest_first(_filtered(scope, filters), page)
+    return newest_first(filtered_runs(scope.environment_id, filters), page)
 
 
-def _filtered(scope: Scope, filters: RunFilters) -> QuerySet[Run]:
-    runs: QuerySet[Run] = Run.objects.within(scope.environment_id)
+def filtered_runs(environment_id: UUID, filters: RunFilters) -> RunQuerySet:
+    """The runs of an environment that pass a filter."""
+    runs = Run.objects.within(environment_id)
     for field, wanted in (
         ("status__in", filters.statuses),
         ("task__in", filters.tasks),
@@ -82,8 +88,13 @@ def _filtered(scope: Scope, filters: RunFilters) -> QuerySet[Run]:
         if wanted:
             runs = runs.filter(**{field: wanted})
     if filters.tags:
-        tagged = RunTag.objects.filter(environment_id=scope.environment_id, tag__in=filters.tags)
+        tagged = RunTag.objects.filter(environment_id=environment_id, tag__in=filters.tags)
         runs = runs.filter(pk__in=tagged.values("run_id"))
+    if filters.bulk_action_id:
+        touched = BulkItem.objects.filter(
+            action_id=filters.bulk_action_id, action__environment_id=environment_id
+        )
+        runs = runs.filter(pk__in=touched.values(found=Coalesce("result_run_id", "run_id")))
     exact = {
         "batch_id": filters.batch_id,
         "schedule_id": filters.schedule_id,
@@ -174,6 +185,30 @@ def batch_errors(scope: Scope, batch_id: UUID) -> list[BatchItem]:
     """The items of a batch that could not be triggered, by their index."""
     get_batch(scope, batch_id)
     return list(BatchItem.objects.filter(batch_id=batch_id, error__isnull=False).order_by("index"))
+
+
+def get_bulk_action(scope: Scope, bulk_action_id: UUID) -> BulkAction:
+    """One bulk action; raises NotFound."""
+    require(scope.actor, Permission.RUNS_READ)
+    mine = BulkAction.objects.filter(environment_id=scope.environment_id)
+    found = mine.filter(pk=bulk_action_id).first()
+    if found is None:
+        raise NotFound("There is no such bulk action in this environment")
+    return found
+
+
+def list_bulk_actions(scope: Scope, page: CursorPage) -> Page[BulkAction]:
+    """The bulk actions of an environment, newest first."""
+    require(scope.actor, Permission.RUNS_READ)
+    return newest_first(BulkAction.objects.filter(environment_id=scope.environment_id), page)
+
+
+def bulk_items(
+    scope: Scope, bulk_action_id: UUID, *, only_failed: bool = False, most: int = 100
+) -> list[BulkItem]:
+    """What became of the runs of a bulk action, the newest runs first."""
+    items = get_bulk_action(scope, bulk_action_id).items.order_by("-run_id")
+    return list((items.filter(error__isnull=False) if only_failed else items)[:most])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,17 @@ class BatchStatus(StrEnum):
     ABORTED = "ABORTED"
 
 
+class BulkKind(StrEnum):
+    CANCEL = "cancel"
+    REPLAY = "replay"
+
+
+class BulkStatus(StrEnum):
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    ABORTED = "ABORTED"
+
+
 class KeyKind(StrEnum):
     USER = "user"  # an idempotency key of the customer
     BATCH = "batch"  # the same, of a batch

@@ -320,7 +320,7 @@ def test_every_filter_narrows_the_list(api, acme):
         {"filter[createdAt][to]": "0"},
         {"filter[createdAt][from]": str(int((now.timestamp() + 3600) * 1000))},
         {"filter[schedule]": public_id("sched", new_id())},
-        {"filter[bulkAction]": "bulk_1"},
+        {"filter[bulkAction]": public_id("bulk", new_id())},
     ):
         assert ids(api.get("/api/v1/runs", query).ok()) == [], query
 

@@ -34,8 +34,11 @@ from apps.environments.operations.keys import regenerate_key
 from apps.environments.operations.variables import set_variable
 from apps.orgs.roles import Role
 from apps.runs.operations.batch import create_batch
+from apps.runs.operations.bulk import create_bulk_action
 from apps.runs.operations.trigger import TriggerRequest, trigger_run
 from apps.runs.operations.waitpoints import create_token as create_waitpoint
+from apps.runs.queries import RunFilters
+from apps.runs.states import BulkKind
 from apps.schedules.operations.manage import ScheduleRequest, create_schedule
 from config.asgi import application
 from tests.architecture.routes import PAGES, Route, every_route
@@ -71,14 +74,18 @@ OPEN = {
     "GET /metrics",
 }
 # Parameters that name a thing of alice's; the others only name something of the caller's own.
-OWNED = {"run", "schedule", "batch", "deployment", "version", "ref", "token"}
+OWNED = {"run", "schedule", "bulk", "batch", "deployment", "version", "ref", "token"}
 # What a path says of the environment; other keys of the project get in without it.
-OF_ENVIRONMENT = {"run", "schedule", "batch", "deployment", "version", "env", "token"}
+OF_ENVIRONMENT = {"run", "schedule", "bulk", "batch", "deployment", "version", "env", "token"}
 
 # What the rightful caller would send; a list is a line for each.
 BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
     "POST /api/v1/tasks/%(task)s/trigger": {"payload": {"of": "caller"}},
+    "POST /api/v1/triggers": {"calls": [{"task": "resize", "payload": {"of": "caller"}}]},
     "POST /api/v2/tasks/batch": {"items": [{"task": "resize", "payload": {}}]},
+    "POST /api/v1/tasks/batch": {"items": [{"task": "resize", "payload": {}}]},
+    "POST /api/v1/tasks/%(task)s/batch": {"items": [{"payload": {}}]},
+    "POST /api/v1/bulk-actions": {"action": "cancel", "filter": {"status": "DELAYED"}},
     "POST /api/v3/batches": {"runCount": 1},
     "POST /api/v3/batches/%(batch)s/items": [{"index": 0, "task": "resize", "payload": "{}"}],
     "POST /api/v1/runs/%(run)s/reschedule": {"delay": "1h"},
@@ -150,9 +157,12 @@ def home() -> Home:
     set_variable(tenant.scope, name="REGION", value="acme-region", now=now)
     asked = ScheduleRequest(task="resize", cron="0 * * * *", external_id="acme-customer")
     schedule = create_schedule(tenant.scope, request=asked, deduplication_key="acme-key", now=now)
+    chosen = RunFilters(tasks=("acme-nothing",))
+    bulk = create_bulk_action(tenant.scope, kind=BulkKind.CANCEL, filters=chosen, now=now)
     samples = {
         "run": run,
         "schedule": public_id("sched", schedule.pk),
+        "bulk": public_id("bulk", bulk.pk),
         "batch": batch,
         "token": public_id("waitpoint", token),
         "secret": "forged",
@@ -169,7 +179,9 @@ def home() -> Home:
         "queue": public_id("queue", list_queues(tenant.scope)[0].id),
     }
     environment = public_id("env", tenant.production.id)
-    owned = [samples[name] for name in ("run", "schedule", "batch", "deployment", "ref", "token")]
+    owned = [
+        samples[name] for name in ("run", "schedule", "bulk", "batch", "deployment", "ref", "token")
+    ]
     told = [
         "acme-customer",
         "acme-key",

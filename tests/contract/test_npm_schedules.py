@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from apps.core import clock
+from apps.runs.models import BulkAction
+from apps.runs.operations.bulk import advance_bulk_action
 from apps.schedules.models import Schedule
 from apps.schedules.operations.tick import tick_schedules
 from tests import factories
@@ -100,3 +102,22 @@ def test_schedules(drive):
     assert run["schedule"]["generator"]["type"] == "CRON"
     assert run["payload"]["scheduleId"] == created["id"]
     assert len(run["payload"]["upcoming"]) == 5
+
+
+def test_bulk_actions(drive):
+    def work() -> None:
+        for action in BulkAction.objects.filter(status="PENDING"):
+            while advance_bulk_action(action.pk, clock=clock.now):
+                pass
+
+    found = drive("bulk", {"work": work})
+
+    if "missing" in found:
+        pytest.skip("this version of the client has no bulk actions")
+    assert found["done"]["counts"] == {"total": 3, "success": 3, "failure": 0}
+    assert (found["done"]["type"], found["done"]["status"], found["done"]["name"]) == (
+        "CANCEL", "COMPLETED", "old ones",
+    )  # fmt: skip
+    assert found["statuses"] == ["CANCELED"] * 3
+    assert (found["replays"], found["aborted"]) == (2, True)
+    assert found["listed"] == ["ABORTED", "COMPLETED", "COMPLETED"]

@@ -55,6 +55,28 @@ const scenarios = {
       refused, run: { schedule: run.schedule, payload: run.payload }, deleted,
     };
   },
+  async bulk() {
+    const api = runs.bulk;
+    if (!api) return { missing: true };
+    const made = [];
+    for (let n = 0; n < 3; n++) {
+      made.push((await tasks.trigger("hello-world", { n }, { tags: ["old"], delay: "1h" })).id);
+    }
+    const canceling = await api.cancel({ filter: { tag: "old", period: "1d" }, name: "old ones" });
+    await step("work");
+    const done = await api.retrieve(canceling.id);
+    const replaying = await api.replay({ runIds: made.slice(0, 2) });
+    await step("work");
+    const replays = await runs.list({ bulkAction: replaying.id });
+    const aborting = await api.cancel({ filter: { status: ["QUEUED", "DELAYED"] } });
+    const aborted = await api.abort(aborting.id);
+    const listed = [];
+    for await (const action of api.list({ limit: 2 })) listed.push(action.status);
+    return {
+      done, statuses: await Promise.all(made.map(async (id) => (await runs.retrieve(id)).status)),
+      replays: replays.data.length, aborted: aborted.id === aborting.id, listed,
+    };
+  },
 };
 
 scenarios[process.argv[2]]().then(
