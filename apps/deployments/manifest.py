@@ -163,6 +163,7 @@ class TaskPart(_Part):
     machine: MachinePart = MachinePart()
     max_duration: Seconds = None  # 0 is none
     ttl: Seconds = None  # 0 is none, whatever the platform's default
+    suspend_after: Seconds = None
     isolation: Literal["process", "run"] = "process"
     durable: bool = False
     payload_schema: Schema = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from apps.core.ids import new_id
+from apps.core.ids import new_id, public_id
 
 
 class QueueType(models.TextChoices):
@@ -28,6 +28,16 @@ class InstanceState(models.TextChoices):
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+class CheckpointState(models.TextChoices):
+    ASKED = "asked"  # the worker was asked to close its connections
+    PREPARED = "prepared"  # it has, and is silent: the provider may freeze it
+    TAKEN = "taken"  # it is an image, and runs nowhere
+    RESTORING = "restoring"  # a run of it goes on: the provider was asked to bring it back
+    RESTORED = "restored"  # its worker has said hello again
+    FAILED = "failed"
+    DROPPED = "dropped"  # nobody needs it any more
 
 
 class Version(models.Model):
@@ -71,6 +81,7 @@ class Task(models.Model):
     machine = models.CharField(max_length=32, default="small-1x")
     max_duration_seconds = models.PositiveIntegerField(null=True, blank=True)
     ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
+    suspend_after_seconds = models.PositiveIntegerField(null=True, blank=True)
     isolation = models.CharField(max_length=16, default="process")
     durable = models.BooleanField(default=False)
     payload_schema = models.JSONField(null=True, blank=True)
@@ -278,3 +289,49 @@ class WorkerSession(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Checkpoint(models.Model):
+    """A worker that only waits, frozen by its provider into an image and thawed when it is needed.
+
+    `session_id` is the session that was frozen; what it held is found by its leases. The thawed
+    worker comes back under another one.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="checkpoints")
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="checkpoints")
+    # the instance that was started from it
+    restored = models.ForeignKey(
+        Instance, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    session_id = models.UUIDField()
+    state = models.CharField(
+        max_length=16, choices=CheckpointState.choices, default=CheckpointState.ASKED
+    )
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    moved_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            # the reconciler's view
+            models.Index(
+                fields=["pool"],
+                condition=models.Q(
+                    state__in=["asked", "prepared", "taken", "restoring", "restored"]
+                ),
+                name="checkpoint_open",
+            )
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session_id"],
+                condition=models.Q(state__in=["asked", "prepared", "taken", "restoring"]),
+                name="one_checkpoint_of_a_session",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return public_id("checkpoint", self.pk)

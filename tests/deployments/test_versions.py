@@ -62,6 +62,7 @@ def test_a_version_has_its_tasks_as_the_manifest_says():
             machine={"preset": "medium-1x"},
             maxDuration=60,
             ttl="10m",
+            suspendAfter=90,
             payloadSchema={"type": "object"},
             isolation="run",
             durable=True,
@@ -72,6 +73,7 @@ def test_a_version_has_its_tasks_as_the_manifest_says():
     assert (sent.slug, sent.queue_name, sent.queue_type) == ("send", "mail", "custom")
     assert sent.retry["maxAttempts"] == 7
     assert (sent.machine, sent.max_duration_seconds, sent.ttl_seconds) == ("medium-1x", 60, 600)
+    assert sent.suspend_after_seconds == 90
     assert (sent.payload_schema, sent.isolation, sent.durable) == ({"type": "object"}, "run", True)
     assert (sent.file_path, sent.description) == ("tasks/send.py", "Sends mail.")
     assert version.content_hash == "sha256:1"

@@ -123,6 +123,7 @@ def _task_fields(task: TaskPart) -> dict[str, Any]:
         "machine": task.machine.preset,
         "max_duration_seconds": task.max_duration or None,
         "ttl_seconds": task.ttl,
+        "suspend_after_seconds": task.suspend_after,
         "isolation": task.isolation,
         "durable": task.durable,
         "payload_schema": task.payload_schema,

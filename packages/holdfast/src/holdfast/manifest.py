@@ -44,6 +44,7 @@ class TaskManifest:
         machine: The preset's name.
         max_duration: Seconds of execution time per attempt; None means no limit.
         ttl: Seconds after which a run that has not started expires.
+        suspend_after: Seconds of waiting before a snapshot; None means the platform's default.
         isolation: ``process`` or ``run``.
         durable: Reserved.
         payload_schema: JSON schema of the payload.
@@ -60,6 +61,7 @@ class TaskManifest:
     machine: str = DEFAULT_MACHINE
     max_duration: float | None = None
     ttl: float | None = None
+    suspend_after: float | None = None
     isolation: str = "process"
     durable: bool = False
     payload_schema: Any = None
@@ -72,6 +74,7 @@ class TaskManifest:
         optional = {
             "maxDuration": self.max_duration,
             "ttl": self.ttl,
+            "suspendAfter": self.suspend_after,
             "payloadSchema": self.payload_schema,
             "outputSchema": self.output_schema,
             "description": self.description or None,
@@ -184,6 +187,7 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
         machine=task.machine or defaults.machine or DEFAULT_MACHINE,
         max_duration=defaults.max_duration if task.max_duration is None else task.max_duration,
         ttl=task.ttl,
+        suspend_after=task.suspend_after,
         isolation=task.isolation,
         durable=task.durable,
         payload_schema=json_schema(signature.payload, of_input=True),
@@ -239,6 +243,7 @@ def _task_from_wire(wire: dict[str, Any]) -> TaskManifest:
         machine=(wire.get("machine") or {}).get("preset") or DEFAULT_MACHINE,
         max_duration=wire.get("maxDuration"),
         ttl=wire.get("ttl"),
+        suspend_after=wire.get("suspendAfter"),
         isolation=wire.get("isolation") or "process",
         durable=bool(wire.get("durable")),
         payload_schema=wire.get("payloadSchema"),

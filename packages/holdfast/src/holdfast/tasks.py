@@ -51,6 +51,7 @@ class Settings(TypedDict, total=False):
     machine: str | None
     max_duration: float | None
     ttl: float | None
+    suspend_after: float | None
     isolation: Isolation
     durable: bool
     description: str
@@ -71,6 +72,8 @@ class Task(Generic[Payload, Result]):
         machine: The machine preset, or None for the default.
         max_duration: Most execution time per attempt in seconds, waits excluded; None: no limit.
         ttl: Seconds after which a run that has not started expires; None: the platform's default.
+        suspend_after: Seconds of waiting after which the worker's provider may take a snapshot of
+            the process and stop it; None: the platform's default. Others keep it in memory.
         isolation: ``process`` reuses task processes, ``run`` starts a fresh one for every attempt.
         durable: Reserved.
         description: One line for people.
@@ -95,6 +98,7 @@ class Task(Generic[Payload, Result]):
         self.machine = settings.get("machine")
         self.max_duration = settings.get("max_duration")
         self.ttl = settings.get("ttl")
+        self.suspend_after = settings.get("suspend_after")
         self.isolation: Isolation = settings.get("isolation", "process")
         self.durable = settings.get("durable", False)
         self.description = settings.get("description", "")
@@ -358,8 +362,8 @@ def task(
         **settings: `id` (default: the function's name), `retry` (a `Retry`, a number of attempts
             or a mapping; default: three attempts, 1 s doubling to 60 s), `queue` (a name or a
             `Queue`), `machine` (a preset's name), `max_duration` (seconds of execution time),
-            `ttl` (seconds), `isolation` (``process`` or ``run``), `durable` (reserved),
-            `description`, `schedule` (a cron, or what `schedule` makes, or several of them).
+            `ttl` (seconds), `suspend_after` (seconds of waiting), `isolation` (``process`` or
+            ``run``), `durable` (reserved), `description`, `schedule` (a cron, or what `schedule` makes, or several of them).
 
     Returns:
         The task, which can still be called as the function was.
@@ -426,6 +430,9 @@ def _check(settings: Settings) -> None:
     duration, ttl = settings.get("max_duration"), settings.get("ttl")
     if duration is not None and duration <= 0:
         raise ValueError("max_duration must be more than 0 seconds")
+    suspend_after = settings.get("suspend_after")
+    if suspend_after is not None and suspend_after < 0:
+        raise ValueError("suspend_after must not be negative")
     if ttl is not None and ttl < 0:
         raise ValueError("ttl must not be negative")
     if settings.get("isolation", "process") not in ("process", "run"):
