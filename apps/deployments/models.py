@@ -84,6 +84,9 @@ class Task(models.Model):
     suspend_after_seconds = models.PositiveIntegerField(null=True, blank=True)
     isolation = models.CharField(max_length=16, default="process")
     durable = models.BooleanField(default=False)
+    # what becomes of a trigger while a run of the task is open; and how triggers are collected
+    overlap = models.CharField(max_length=16, default="allow")
+    collect = models.JSONField(null=True, blank=True)
     payload_schema = models.JSONField(null=True, blank=True)
     output_schema = models.JSONField(null=True, blank=True)
     schedules = models.JSONField(default=list, blank=True)
@@ -103,7 +106,12 @@ class Task(models.Model):
 
 
 class Queue(models.Model):
-    """A queue of an environment; code declares it, people may override its limit."""
+    """A queue of an environment: what the code declares, and what people override.
+
+    `concurrency_limit` holds for each concurrency key, `total_limit` for all of them together. A
+    rate is ``{"limit", "period", "burst"}``, with the period in seconds; one without a burst counts
+    in windows.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     environment = models.ForeignKey(
@@ -114,6 +122,15 @@ class Queue(models.Model):
     concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
     override = models.PositiveIntegerField(null=True, blank=True)
     overridden_at = models.DateTimeField(null=True, blank=True)
+    overridden_by = models.CharField(max_length=255, blank=True, default="")
+    total_limit = models.PositiveIntegerField(null=True, blank=True)
+    total_override = models.PositiveIntegerField(null=True, blank=True)
+    total_overridden_at = models.DateTimeField(null=True, blank=True)
+    rate = models.JSONField(null=True, blank=True)
+    key_rate = models.JSONField(null=True, blank=True)
+    max_queued = models.PositiveIntegerField(null=True, blank=True)
+    weight = models.FloatField(default=1)
+    key_weights = models.JSONField(default=dict, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
@@ -122,7 +139,10 @@ class Queue(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["environment", "name"], name="queue_name_is_unique_in_environment"
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(weight__gt=0), name="queue_weight_is_positive"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -130,7 +150,38 @@ class Queue(models.Model):
 
     @property
     def effective_limit(self) -> int | None:
+        """How many runs of each key may execute at once."""
         return self.concurrency_limit if self.override is None else self.override
+
+    @property
+    def effective_total(self) -> int | None:
+        """How many of its runs may execute at once, whatever their keys."""
+        return self.total_limit if self.total_override is None else self.total_override
+
+
+class KeyOverride(models.Model):
+    """A limit of one concurrency key of a queue, for a while, instead of the queue's own."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    queue = models.ForeignKey(
+        Queue, on_delete=models.CASCADE, related_name="key_overrides", db_index=False
+    )
+    key = models.CharField(max_length=255)
+    cap = models.PositiveIntegerField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["queue", "key"], name="key_is_overridden_once")
+        ]
+        indexes = [
+            # lapse_overrides
+            models.Index(fields=["expires_at"], name="key_override_expiring")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.cap}"
 
 
 class Promotion(models.Model):

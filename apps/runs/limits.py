@@ -45,6 +45,8 @@ class Limits:
     cancel_grace_seconds: float = 30.0
     short_retry_seconds: float = 5.0
     claim_batch: int = 200
+    claim_wait_ms: int = 100
+    lane_idle_seconds: int = 3_600
     poll_seconds: float = 1.0
     duty_seconds: float = 1.0
     partition_days_ahead: int = 7

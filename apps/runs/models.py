@@ -76,6 +76,8 @@ class Run(models.Model):
     tags = ArrayField(models.TextField(), default=list, blank=True)
 
     is_test = models.BooleanField(default=False)
+    # whether it executes alone among the runs of its task and key
+    is_single = models.BooleanField(default=False)
     source = models.TextField(default="api")
     trigger_function = models.TextField(default="trigger")
     idempotency_key = models.TextField(null=True, blank=True)
@@ -272,11 +274,16 @@ class JournalEntry(models.Model):
         return f"{public_id('run', self.run_id)} {self.seq}: {self.kind} {self.name}"
 
 
-class Lane(models.Model):
-    """A queue narrowed to one concurrency key: its limit, and how much of it is used.
+class QueueSlots(models.Model):
+    """What the claim knows of a queue: its limits over all keys, and how much of them is used.
 
-    `is_open` means that the lane may have ready runs: whoever adds one opens it, and the claim
-    closes it when it has none and nobody is adding one.
+    `cap` limits all runs of the queue, `key_cap` those of each lane. A rate is so many starts per
+    so many seconds: spread out evenly with `burst` at once, or, without a burst, in windows that
+    open with their first start. `held_until` is set while the rate allows no start.
+
+    `turn` and `clock` are virtual times: the queue comes after those of its environment with an
+    earlier turn, and each start moves it on by 1/weight; its clock is the turn of the lane that was
+    served latest, which no lane may fall behind.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -284,26 +291,111 @@ class Lane(models.Model):
         "environments.Environment", on_delete=models.CASCADE, related_name="+", db_index=False
     )
     queue = models.TextField()
-    key = models.TextField(default="", blank=True)
     cap = models.PositiveIntegerField(null=True, blank=True)
+    key_cap = models.PositiveIntegerField(null=True, blank=True)
     used = models.IntegerField(default=0)
     is_open = models.BooleanField(default=False)
     is_paused = models.BooleanField(default=False)
+    weight = models.FloatField(default=1)
+    turn = models.FloatField(default=0)
+    clock = models.FloatField(default=0)
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)
+    rate_seconds = models.FloatField(null=True, blank=True)
+    rate_burst = models.PositiveIntegerField(null=True, blank=True)
+    rate_at = models.DateTimeField(null=True, blank=True)
+    rate_used = models.PositiveIntegerField(default=0)
+    held_until = models.DateTimeField(null=True, blank=True)
+    key_rate_limit = models.PositiveIntegerField(null=True, blank=True)
+    key_rate_seconds = models.FloatField(null=True, blank=True)
+    key_rate_burst = models.PositiveIntegerField(null=True, blank=True)
+    key_weights = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["environment", "queue"], name="queue_slots_are_unique"),
+            models.CheckConstraint(
+                condition=Q(used__gte=0), name="queue_slots_used_is_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(weight__gt=0), name="queue_slots_weight_is_positive"
+            ),
+        ]
+        indexes = [
+            # claim: the queues with room, in their turn
+            models.Index(
+                fields=["environment", "turn"],
+                condition=Q(is_open=True, is_paused=False, held_until__isnull=True)
+                & (Q(cap__isnull=True) | Q(used__lt=models.F("cap"))),
+                name="queue_with_room",
+            ),
+            # claim: those whose rate allows a start again
+            models.Index(
+                fields=["environment", "held_until"],
+                condition=Q(is_open=True, is_paused=False, held_until__isnull=False)
+                & (Q(cap__isnull=True) | Q(used__lt=models.F("cap"))),
+                name="queue_held",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.queue
+
+
+class Lane(models.Model):
+    """A queue narrowed to one concurrency key: its limit, and how much of it is used.
+
+    `is_open` means that the lane may have ready runs: whoever adds one opens it, and the claim
+    closes it when it has none and nobody is adding one. An open lane's queue is open. `task` names
+    the one task of a lane that lets a single run of it execute at once.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    environment = models.ForeignKey(
+        "environments.Environment", on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    slots = models.ForeignKey(
+        QueueSlots, on_delete=models.CASCADE, related_name="lanes", db_index=False
+    )
+    queue = models.TextField()
+    key = models.TextField(default="", blank=True)
+    task = models.TextField(default="", blank=True)
+    cap = models.PositiveIntegerField(null=True, blank=True)
+    used = models.IntegerField(default=0)
+    is_open = models.BooleanField(default=False)
+    weight = models.FloatField(default=1)
+    turn = models.FloatField(default=0)
+    rate_at = models.DateTimeField(null=True, blank=True)
+    rate_used = models.PositiveIntegerField(default=0)
+    held_until = models.DateTimeField(null=True, blank=True)
     served_at = models.DateTimeField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["environment", "queue", "key"], name="lane_is_unique"),
+            models.UniqueConstraint(fields=["slots", "key", "task"], name="lane_is_unique"),
             models.CheckConstraint(condition=Q(used__gte=0), name="lane_used_is_not_negative"),
+            models.CheckConstraint(condition=Q(weight__gt=0), name="lane_weight_is_positive"),
         ]
         indexes = [
-            # claim: the lanes with room, least recently served first
+            # claim: the lanes with room, in their turn
             models.Index(
-                fields=["environment", "served_at"],
-                condition=Q(is_open=True, is_paused=False)
+                fields=["slots", "turn"],
+                condition=Q(is_open=True, held_until__isnull=True)
                 & (Q(cap__isnull=True) | Q(used__lt=models.F("cap"))),
                 name="lane_with_room",
-            )
+            ),
+            # claim: those whose rate allows a start again
+            models.Index(
+                fields=["slots", "held_until"],
+                condition=Q(is_open=True, held_until__isnull=False)
+                & (Q(cap__isnull=True) | Q(used__lt=models.F("cap"))),
+                name="lane_held",
+            ),
+            # close_queues: whether a queue has an open lane
+            models.Index(fields=["slots"], condition=Q(is_open=True), name="lane_open"),
+            # forget_lanes: keys that nothing has been heard of
+            models.Index(
+                fields=["served_at"], condition=Q(is_open=False, used=0), name="lane_unused"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -311,18 +403,29 @@ class Lane(models.Model):
 
 
 class EnvironmentSlots(models.Model):
-    """How many runs of an environment execute now."""
+    """How many runs of an environment execute now, and its place in the line of environments.
+
+    `clock` is the virtual time of its queues. `turn`, `tag` (the turn that was served latest) and
+    `weight` are its own, among the environments of an organization that has a limit.
+    """
 
     environment = models.OneToOneField(
         "environments.Environment", on_delete=models.CASCADE, primary_key=True, related_name="slots"
     )
     used = models.IntegerField(default=0)
+    clock = models.FloatField(default=0)
+    turn = models.FloatField(default=0)
+    tag = models.FloatField(default=0)
+    weight = models.FloatField(default=1, help_text="Its share of its organization's limit.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=Q(used__gte=0), name="environment_slots_used_is_not_negative"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(weight__gt=0), name="environment_slots_weight_is_positive"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -338,7 +441,10 @@ class ReadyRun(models.Model):
 
     run_id = models.UUIDField(primary_key=True)
     environment_id = models.UUIDField()
-    lane = models.ForeignKey(Lane, on_delete=models.DO_NOTHING, related_name="+", db_index=False)
+    # no constraint in the database: who adds one holds the lane, and a lane that is used stays
+    lane = models.ForeignKey(
+        Lane, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     version_id = models.UUIDField(null=True, blank=True)
     session_id = models.UUIDField(null=True, blank=True)
     machine = models.TextField()
@@ -357,6 +463,10 @@ class ReadyRun(models.Model):
                 fields=["session_id", "order_at"],
                 condition=Q(session_id__isnull=False),
                 name="ready_held",
+            ),
+            # forget_lanes
+            models.Index(
+                fields=["lane"], condition=Q(session_id__isnull=False), name="ready_held_in_lane"
             ),
             # demand, per version
             models.Index(fields=["environment_id", "version_id", "machine"], name="ready_demand"),
@@ -388,7 +498,10 @@ class Lease(models.Model):
 
     run_id = models.UUIDField(primary_key=True)
     environment_id = models.UUIDField()
-    lane = models.ForeignKey(Lane, on_delete=models.DO_NOTHING, related_name="+", db_index=False)
+    # no constraint in the database: who adds one holds the lane, and a lane that is used stays
+    lane = models.ForeignKey(
+        Lane, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     version_id = models.UUIDField()
     session_id = models.UUIDField()
     generation = models.PositiveIntegerField()

@@ -331,7 +331,7 @@ def _how_executing(run: Run) -> str:
 
 
 def _why_queued(run: Run) -> str:
-    ready = ReadyRun.objects.select_related("lane").filter(pk=run.pk).first()
+    ready = ReadyRun.objects.select_related("lane__slots").filter(pk=run.pk).first()
     if ready is None:
         return "It is about to be queued."
     if reason := _limit_reached(run, ready.lane):
@@ -351,7 +351,7 @@ def _limit_reached(run: Run, lane: Lane) -> str | None:
     environment = Environment.objects.get(pk=run.environment_id)
     if environment.paused_at:
         return "Its environment is paused."
-    if lane.is_paused:
+    if lane.slots.is_paused:
         return f"Its queue {run.queue!r} is paused."
     if lane.cap is not None and lane.used >= lane.cap:
         key = f" for key {run.concurrency_key!r}" if run.concurrency_key else ""
@@ -397,6 +397,12 @@ def invariant_violations() -> list[str]:
     """What must never be, in the live system; each sentence names the rule and how often."""
     rows = sql.rows(sql.load("runs", "invariants"), {})
     return [f"{row['rule']}: {row['violations']}" for row in rows if row["violations"]]
+
+
+def exceeded_limits() -> list[str]:
+    """What is over its limit: never by a start, only after a limit was lowered."""
+    rows = sql.rows(sql.load("runs", "exceeded_limits"), {})
+    return [f"{row['what']}: {row['used']} of {row['cap']}" for row in rows]
 
 
 def holders(scope: Scope) -> list[Lease]:

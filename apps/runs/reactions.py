@@ -42,4 +42,4 @@ def release_waiting(fact: VersionPromoted) -> None:
 
 
 def adopt_queues(fact: QueuesChanged) -> None:
-    apply_queues(fact.environment_id)
+    apply_queues(fact.environment_id, now=fact.at)

@@ -109,7 +109,7 @@ def test_a_limit_can_be_raised_at_run_time(acme):
         trigger(acme.scope)
     assert len(worker.claim()) == 1
     Queue.objects.update(override=3)
-    apply_queues(acme.production.pk)
+    apply_queues(acme.production.pk, now=later(0))
     assert len(worker.claim()) == 2
 
 

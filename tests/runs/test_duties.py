@@ -326,11 +326,11 @@ def test_lanes_that_missed_a_change_of_their_queue_are_brought_in_line(acme, wor
         environment=acme.production, name="q", concurrency_limit=4, paused_at=NOW, created_at=NOW
     )
     assert adopt_queues(NOW) == 2
-    assert set(Lane.objects.values_list("cap", "is_paused")) == {(4, True)}
+    assert set(Lane.objects.values_list("cap", "slots__is_paused")) == {(4, True)}
     assert adopt_queues(NOW) == 0
     Queue.objects.update(override=7, paused_at=None)
     assert adopt_queues(NOW) == 2
-    assert set(Lane.objects.values_list("cap", "is_paused")) == {(7, False)}
+    assert set(Lane.objects.values_list("cap", "slots__is_paused")) == {(7, False)}
 
 
 # -- Tidying -----------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_its_queue_is_paused(acme, why):
     version(acme.production, "hello", queues={"task/hello": 5})
     run = trigger(acme.scope)
     Queue.objects.update(paused_at=NOW)
-    apply_queues(acme.production.pk)
+    apply_queues(acme.production.pk, now=later(0))
     assert why(run) == "Its queue 'task/hello' is paused."
 
 

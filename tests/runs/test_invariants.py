@@ -14,6 +14,7 @@ from apps.runs.models import (
     EnvironmentSlots,
     Lane,
     Lease,
+    QueueSlots,
     ReadyRun,
     Run,
     Timer,
@@ -96,6 +97,11 @@ VIOLATIONS = {
     "an environment counts other slots than its leases hold": lambda: (
         EnvironmentSlots.objects.update(used=5)
     ),
+    "a queue counts other slots than its leases hold": lambda: QueueSlots.objects.update(used=5),
+    "a lease or a ready run is in a lane that does not exist": lambda: (
+        ReadyRun.objects.update(lane_id=0)
+    ),
+    "an open lane is in a closed queue": lambda: QueueSlots.objects.update(is_open=False),
     "a waiting run holds a slot": lambda: lease_of("WAITING").update(holds_slot=True),
     "an executing run holds no slot": lambda: lease_of("EXECUTING").update(holds_slot=False),
     "a waiting run lacks a wake-up source": lambda: Wait.objects.all().delete(),

@@ -20,7 +20,7 @@ def test_a_lane_is_made_with_the_limit_and_the_pause_of_its_queue(acme, worker):
     )  # fmt: skip
     trigger(acme.scope, queue="q")
     lane = Lane.objects.get()
-    assert (lane.cap, lane.is_paused, lane.is_open, lane.used) == (2, True, True, 0)
+    assert (lane.cap, lane.slots.is_paused, lane.is_open, lane.used) == (2, True, True, 0)
     assert worker.claim() == []
 
 

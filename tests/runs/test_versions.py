@@ -96,7 +96,7 @@ def test_queues_are_applied_to_every_key_and_to_no_other_environment(acme, charl
             environment=tenant.production, name="task/hello", concurrency_limit=limit,
             created_at=NOW,
         )  # fmt: skip
-    apply_queues(acme.production.pk)
+    apply_queues(acme.production.pk, now=later(0))
     assert set(Lane.objects.filter(environment=acme.production).values_list("cap", flat=True)) == {
         7
     }
@@ -109,7 +109,7 @@ def test_a_lowered_limit_stops_nothing_that_executes(acme):
         trigger(acme.scope)
     works = worker.claim()
     Queue.objects.update(override=1)
-    apply_queues(acme.production.pk)
+    apply_queues(acme.production.pk, now=later(0))
     assert worker.claim() == []
     worker.say(*(completed(work) for work in works[:2]))
     assert worker.claim() == []

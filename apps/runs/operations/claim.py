@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,17 +35,40 @@ class Offer:
     holds_suspended: bool = False
 
 
-def claim(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What sessions are given; `busy` are environments that another process had at that moment."""
+
+    answers: list[Answer]
+    busy: frozenset[UUID] = frozenset()
+
+
+def claim(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     """Claim what may start, resumed runs first; the caller is in a transaction.
 
-    Each answer is an Execute or a Resume for one session, under a lease that this call wrote.
+    Each answer is an Execute or a Resume for one session, under a lease that this call wrote. It
+    waits for nobody: of an environment that is busy nothing is claimed.
     """
     resumed = _resume([o for o in offers if o.free and o.holds_suspended], now=now)
-    taken: dict[UUID, int] = {}
-    for answer in resumed:
-        taken[answer.session_id] = taken.get(answer.session_id, 0) + 1
-    left = [replace(o, free=o.free - taken.get(o.session_id, 0)) for o in offers]
-    return resumed + _execute([offer for offer in left if offer.free > 0], now=now)
+    executed, busy = _execute(without(offers, resumed), now=now)
+    return Claimed(answers=resumed + executed, busy=busy)
+
+
+def claim_patiently(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+    """Claim for environments that were busy, waiting for them.
+
+    The caller is in a transaction that holds no other lock, and bounds the wait.
+    """
+    environments = list({offer.environment_id for offer in offers})
+    sql.rows(sql.load("runs", "lock_environments"), {"environments": environments})
+    return claim(offers, now=now).answers
+
+
+def without(offers: Sequence[Offer], answers: Sequence[Answer]) -> list[Offer]:
+    """What is left of these offers after the answers."""
+    taken = Counter(answer.session_id for answer in answers)
+    left = (replace(offer, free=offer.free - taken[offer.session_id]) for offer in offers)
+    return [offer for offer in left if offer.free > 0]
 
 
 def _resume(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
@@ -92,9 +116,9 @@ def waitpoint_result(waitpoint: Waitpoint) -> WaitpointResult:
     )
 
 
-def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+def _execute(offers: Sequence[Offer], *, now: datetime) -> tuple[list[Answer], frozenset[UUID]]:
     if not offers:
-        return []
+        return [], frozenset()
     bounds = limits()
     rows = sql.rows(
         sql.load("runs", "claim"),
@@ -110,14 +134,16 @@ def _execute(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
         },
     )
     minute = int(now.timestamp() // 60)
-    begun = _begun(rows)
-    return [
+    begun = _begun([row for row in rows if row["id"] is not None])
+    answers = [
         Answer(
             session_id=row["session_id"],
             message=_workload(row, _place(row["environment_id"], minute), begun.get(row["id"], {})),
         )
         for row in rows
+        if row["id"] is not None
     ]
+    return answers, frozenset(rows[0]["busy"] or ())
 
 
 def _begun(rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from apps.core import sql
 from apps.core.partitions import ensure_partitions
 from apps.core.transactions import retried
 from apps.deployments.models import Instance, InstanceState, WorkerSession
@@ -202,7 +203,22 @@ def forget_keys(now: datetime) -> int:
 @retried
 def adopt_queues(now: datetime) -> int:
     """Bring lanes in line with their queues where the word of a change was lost."""
-    return apply_queues_everywhere(most=BITE)
+    return apply_queues_everywhere(most=BITE, now=now)
+
+
+@retried
+def close_queues(now: datetime) -> int:
+    """Close queues that no lane is open in, so that claims need not look at them."""
+    return sql.execute(sql.load("runs", "close_queues"), {"most": BITE})
+
+
+@retried
+def forget_lanes(now: datetime) -> int:
+    """Remove the lanes of concurrency keys that nothing has been heard of for long."""
+    before = now - timedelta(seconds=limits().lane_idle_seconds)
+    return sql.execute(
+        sql.load("runs", "forget_lanes"), {"before": before, "now": now, "most": BITE}
+    )
 
 
 def _lock(run_ids: list[UUID]) -> list[Run]:
@@ -230,6 +246,6 @@ FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_c
 
 SLOW: tuple[Duty, ...] = (
     make_partitions, release_pending, adopt_queues, forget_keys, forget_waitpoints,
-    abandon_batches, forget_history,
+    abandon_batches, forget_history, close_queues, forget_lanes,
 )  # fmt: skip
 """Duties of about every tenth tick."""

@@ -12,6 +12,7 @@ from uuid import UUID
 from apps.core import sql
 from apps.core.facts import publish
 from apps.core.ids import new_id
+from apps.environments.models import Environment
 from apps.runs.errors import ended_as
 from apps.runs.facts import RunsFinished, RunsReady
 from apps.runs.models import Batch, BatchItem, Waitpoint
@@ -61,9 +62,18 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
         # one fact for all: telling of each by itself took a fifth of a turn
         ended = tuple(row["id"] for row in rows), tuple(row["status"] for row in rows)
         publish(RunsFinished(run_ids=ended[0], statuses=ended[1]))
-    for environment_id in {row["environment_id"] for row in rows if row["unblocks"]}:
-        publish(RunsReady(environment_id=environment_id))
+    _ring(rows)
     return [row["id"] for row in rows]
+
+
+def _ring(rows: Sequence[dict[str, Any]]) -> None:
+    """Tell of the room that there is now where there may have been none."""
+    unblocked = {row["environment_id"] for row in rows if row["unblocks"]}
+    if limited := {row["limited_organization"] for row in rows} - {None}:
+        siblings = Environment.objects.filter(organization_id__in=limited, slots__isnull=False)
+        unblocked |= set(siblings.values_list("id", flat=True))
+    for environment_id in unblocked:
+        publish(RunsReady(environment_id=environment_id))
 
 
 def _told_error(ending: Ending) -> str | None:

@@ -17,7 +17,7 @@ from apps.runs.models import ReadyRun, Run
 
 _TRIES = 3
 
-_Triple = tuple[UUID, str, str]
+_Place = tuple[UUID, str, str, str]
 
 
 def make_ready(
@@ -29,14 +29,14 @@ def make_ready(
     """
     if not runs:
         return
-    lanes = _open_lanes({_triple(run) for run in runs}, now=now)
+    lanes = _open_lanes({_place(run) for run in runs}, now=now)
     sessions = holders or {}
     sql.insert(
         [
             ReadyRun(
                 run_id=run.pk,
                 environment_id=run.environment_id,
-                lane_id=lanes[_triple(run)],
+                lane_id=lanes[_place(run)],
                 version_id=None if _follows_current(run) else run.version_id,
                 session_id=sessions.get(run.pk),
                 machine=run.machine,
@@ -67,27 +67,33 @@ def is_development(environment_id: UUID) -> bool:
     return bool(kind == EnvironmentType.DEVELOPMENT)
 
 
-def _triple(run: Run) -> _Triple:
-    return run.environment_id, run.queue, run.concurrency_key or ""
+def _place(run: Run) -> _Place:
+    """What its lane is known by; a run that executes alone has one with none but its own kind."""
+    task = run.task if run.is_single else ""
+    return run.environment_id, run.queue, run.concurrency_key or "", task
 
 
-def _open_lanes(wanted: set[_Triple], *, now: datetime) -> dict[_Triple, int]:
-    found: dict[_Triple, int] = {}
+def _open_lanes(wanted: set[_Place], *, now: datetime) -> dict[_Place, int]:
+    found: dict[_Place, int] = {}
     for _ in range(_TRIES):
         missing = sorted(wanted - found.keys())
         if not missing:
             return found
-        environments, queues, keys = zip(*missing, strict=True)
+        environments, queues, keys, tasks = zip(*missing, strict=True)
         rows = sql.rows(
             sql.load("runs", "open_lanes"),
             {
                 "environments": list(environments),
                 "queues": list(queues),
                 "keys": list(keys),
+                "tasks": list(tasks),
                 "now": now,
             },
         )
-        found |= {(row["environment_id"], row["queue"], row["key"]): row["id"] for row in rows}
+        found |= {
+            (row["environment_id"], row["queue"], row["key"], row["task"]): row["id"]
+            for row in rows
+        }
     if lost := wanted - found.keys():
         raise RuntimeError(f"lanes that cannot be made: {sorted(lost)}")
     return found

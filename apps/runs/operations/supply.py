@@ -233,7 +233,7 @@ def _let_go(instance_ids: Sequence[UUID], *, now: datetime) -> None:
 def _needs(
     pool: Pool, live: Sequence[Instance], config: PoolSettings, *, now: datetime
 ) -> dict[Group, Need]:
-    ready = _ready(config)
+    ready = _ready(config, now=now)
     warm = _warmth(config, now=now)
     startable = _startable({*ready, *warm})
     groups = startable | {_group(row) for row in live}
@@ -267,10 +267,10 @@ def _startable(groups: set[Group]) -> set[Group]:
     return {group for group in groups if group.version_id in shipped}
 
 
-def _ready(config: PoolSettings) -> dict[Group, int]:
+def _ready(config: PoolSettings, *, now: datetime) -> dict[Group, int]:
     counts: dict[Group, int] = {}
     most = config.slots * config.max_workers
-    for row in sql.rows(sql.load("runs", "demand"), {"most": most}):
+    for row in sql.rows(sql.load("runs", "demand"), {"most": most, "now": now}):
         group = Group(
             environment_id=row["environment_id"],
             version_id=row["version_id"],

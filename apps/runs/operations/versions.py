@@ -7,10 +7,12 @@ from datetime import datetime
 from uuid import UUID
 
 from apps.core import sql
+from apps.core.facts import publish
 from apps.core.transactions import retried
 from apps.deployments import definitions
 from apps.deployments.definitions import TaskDefinition
 from apps.runs import policy
+from apps.runs.facts import RunsReady
 from apps.runs.limits import limits
 from apps.runs.models import PendingRun, Run, RunEvent
 from apps.runs.operations.queueing import make_ready
@@ -107,22 +109,25 @@ def _current_definitions(runs: Iterable[Run]) -> dict[UUID, TaskDefinition | Non
     return found
 
 
-def apply_queues(environment_id: UUID) -> None:
-    """Bring the lanes of an environment in line with its queues' limits and pauses."""
-    while _apply_queues(environment_id, most=_MOST) == _MOST:
+def apply_queues(environment_id: UUID, *, now: datetime) -> None:
+    """Bring the lanes of an environment in line with what its queues declare and override."""
+    while _apply_queues(environment_id, most=_MOST, now=now) >= _MOST:
         pass
+    publish(RunsReady(environment_id=environment_id))  # a limit may have been raised
 
 
-def apply_queues_everywhere(*, most: int) -> int:
+def apply_queues_everywhere(*, most: int, now: datetime) -> int:
     """The same for all environments, one bite: what was overlooked."""
-    return _apply_queues(None, most=most)
+    return _apply_queues(None, most=most, now=now)
 
 
 @retried
-def _apply_queues(environment_id: UUID | None, *, most: int) -> int:
-    return sql.execute(
-        sql.load("runs", "apply_queues"), {"environment": environment_id, "most": most}
+def _apply_queues(environment_id: UUID | None, *, most: int, now: datetime) -> int:
+    (row,) = sql.rows(
+        sql.load("runs", "apply_queues"),
+        {"environment": environment_id, "most": most, "now": now},
     )
+    return max(row["lanes"], row["queues"])
 
 
 def _record(runs: list[Run], kind: str, now: datetime) -> None:

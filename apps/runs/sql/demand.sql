@@ -5,12 +5,21 @@
 -- `most` runs of an environment are looked at, a few in each lane, so that a backlog costs no more
 -- than a few workers' worth of rows. Runs whose process a worker still holds need no other worker.
 --
--- Tables: environments_environment, runs_environmentslots, runs_lane, runs_readyrun,
--- deployments_promotion (read); no locks. Parameters: most int.
+-- Tables: environments_environment, orgs_organization, runs_environmentslots, runs_queueslots,
+-- runs_lane, runs_readyrun, deployments_promotion (read); no locks. Parameters: most int, now.
 WITH room AS (
     SELECT e.id AS environment_id, p.version_id AS current_id,
-           floor(e.concurrency_limit * e.burst_factor)::int - coalesce(s.used, 0) AS room
+           least(
+               floor(e.concurrency_limit * e.burst_factor)::int - coalesce(s.used, 0),
+               g.concurrency_limit - CASE WHEN g.concurrency_limit IS NOT NULL THEN (
+                   SELECT coalesce(sum(o.used), 0)::int
+                   FROM environments_environment x
+                   JOIN runs_environmentslots o ON o.environment_id = x.id
+                   WHERE x.organization_id = g.id
+               ) END
+           ) AS room
     FROM environments_environment e
+    JOIN orgs_organization g ON g.id = e.organization_id
     LEFT JOIN runs_environmentslots s ON s.environment_id = e.id
     LEFT JOIN deployments_promotion p ON p.environment_id = e.id
     WHERE e.type <> 'development' AND e.paused_at IS NULL AND e.archived_at IS NULL
@@ -20,18 +29,22 @@ WITH room AS (
 lane AS (
     SELECT r.environment_id, r.current_id, r.room, l.id,
            least(
-               coalesce(l.cap - l.used, r.room), r.room,
+               l.cap - l.used, l.queue_room, r.room,
                %(most)s / count(*) OVER (PARTITION BY r.environment_id) + 1
            ) AS lane_room
     FROM room r
     CROSS JOIN LATERAL (
-        SELECT id, cap, used
-        FROM runs_lane
-        WHERE environment_id = r.environment_id
-          AND is_open AND NOT is_paused AND (cap IS NULL OR used < cap)
-        ORDER BY served_at
+        SELECT n.id, n.cap, n.used, q.cap - q.used AS queue_room
+        FROM runs_queueslots q
+        JOIN runs_lane n ON n.slots_id = q.id
+        WHERE q.environment_id = r.environment_id AND q.is_open AND NOT q.is_paused
+          AND (q.cap IS NULL OR q.used < q.cap)
+          AND (q.held_until IS NULL OR q.held_until <= %(now)s)
+          AND n.is_open AND (n.cap IS NULL OR n.used < n.cap)
+          AND (n.held_until IS NULL OR n.held_until <= %(now)s)
         LIMIT 1000
     ) AS l
+    WHERE r.room > 0
 ),
 startable AS (
     SELECT l.environment_id, l.room, l.current_id AS version_id, r.machine

@@ -3,8 +3,8 @@
 -- waitpoints that stand for them. The caller holds the run locks; a run that is final already is
 -- left alone and not returned.
 -- Tables: runs_run, runs_attempt, runs_waitpoint, runs_runevent (written), runs_lease, runs_readyrun,
--- runs_timer, runs_pendingrun, runs_wait, runs_idempotencykey (removed), runs_lane and
--- runs_environmentslots (locked in id order, released).
+-- runs_timer, runs_pendingrun, runs_wait, runs_idempotencykey (removed), runs_environmentslots,
+-- runs_queueslots, runs_lane (locked in this order, each in id order, and released).
 -- Parameters: runs uuid[], statuses text[], reasons text[], outputs text[], output_types text[],
 -- errors text[], told_errors text[], executed bigint[], event_ids uuid[] (parallel); now.
 WITH told AS (
@@ -43,28 +43,44 @@ attempt AS (
     LEFT JOIN lease l USING (run_id)
     WHERE a.id = coalesce(l.attempt_id, run.suspended_attempt_id)
 ),
-lane AS (
-    SELECT id FROM runs_lane
-    WHERE id IN (SELECT lane_id FROM lease WHERE holds_slot)
-    ORDER BY id FOR NO KEY UPDATE
+slot AS MATERIALIZED (
+    SELECT l.environment_id, n.slots_id, l.lane_id
+    FROM lease l JOIN runs_lane n ON n.id = l.lane_id
+    WHERE l.holds_slot
 ),
-released AS (
-    UPDATE runs_lane l SET used = l.used - t.n
-    FROM (SELECT lane_id, count(*) AS n FROM lease WHERE holds_slot GROUP BY lane_id) AS t
-    WHERE l.id = t.lane_id AND l.id IN (SELECT id FROM lane)
-    RETURNING l.id
-),
-slots AS (
+environment AS MATERIALIZED (
     SELECT environment_id FROM runs_environmentslots
-    WHERE environment_id IN (SELECT environment_id FROM lease WHERE holds_slot)
-      AND (SELECT count(*) FROM released) >= 0  -- lanes first
-    ORDER BY environment_id FOR NO KEY UPDATE
+    WHERE environment_id IN (SELECT environment_id FROM slot)
+    ORDER BY environment_id
+    FOR NO KEY UPDATE
 ),
-given_back AS (
+queue AS MATERIALIZED (
+    SELECT id FROM runs_queueslots
+    WHERE id IN (SELECT slots_id FROM slot) AND (SELECT count(*) FROM environment) >= 0
+    ORDER BY id
+    FOR NO KEY UPDATE
+),
+lane AS MATERIALIZED (
+    SELECT id FROM runs_lane
+    WHERE id IN (SELECT lane_id FROM slot) AND (SELECT count(*) FROM queue) >= 0
+    ORDER BY id
+    FOR NO KEY UPDATE
+),
+of_environment AS (
     UPDATE runs_environmentslots s SET used = s.used - t.n
-    FROM (SELECT environment_id, count(*) AS n FROM lease WHERE holds_slot GROUP BY 1) AS t
+    FROM (SELECT environment_id, count(*) AS n FROM slot GROUP BY environment_id) AS t
     WHERE s.environment_id = t.environment_id
-      AND s.environment_id IN (SELECT environment_id FROM slots)
+      AND s.environment_id IN (SELECT environment_id FROM environment)
+),
+of_queue AS (
+    UPDATE runs_queueslots q SET used = q.used - t.n
+    FROM (SELECT slots_id, count(*) AS n FROM slot GROUP BY slots_id) AS t
+    WHERE q.id = t.slots_id AND q.id IN (SELECT id FROM queue)
+),
+of_lane AS (
+    UPDATE runs_lane l SET used = l.used - t.n
+    FROM (SELECT lane_id, count(*) AS n FROM slot GROUP BY lane_id) AS t
+    WHERE l.id = t.lane_id AND l.id IN (SELECT id FROM lane)
 ),
 ready AS (DELETE FROM runs_readyrun WHERE run_id IN (SELECT id FROM run)),
 timer AS (DELETE FROM runs_timer WHERE run_id IN (SELECT id FROM run)),
@@ -95,10 +111,19 @@ event AS (
 )
 SELECT run.id, run.environment_id, run.status, w.id AS waitpoint_id,
        run.batch_id IS NOT NULL OR run.idempotency_key IS NOT NULL AS may_be_in_batch,
-       coalesce(l.holds_slot AND (n.used >= n.cap OR s.used >= e.concurrency_limit), false) AS unblocks
+       coalesce(
+           l.holds_slot AND (
+               n.used >= n.cap OR q.used >= least(q.cap, e.concurrency_limit)
+               OR s.used >= e.concurrency_limit
+           ),
+           false
+       ) AS unblocks,
+       CASE WHEN l.holds_slot AND g.concurrency_limit IS NOT NULL THEN g.id END AS limited_organization
 FROM run
 LEFT JOIN waitpoint w ON w.run_id = run.id
 LEFT JOIN lease l ON l.run_id = run.id
-LEFT JOIN runs_lane n ON n.id = l.lane_id  -- as it was before this statement
+LEFT JOIN runs_lane n ON n.id = l.lane_id  -- all as they were before this statement
+LEFT JOIN runs_queueslots q ON q.id = n.slots_id
 LEFT JOIN runs_environmentslots s ON s.environment_id = run.environment_id
 LEFT JOIN environments_environment e ON e.id = run.environment_id
+LEFT JOIN orgs_organization g ON g.id = e.organization_id

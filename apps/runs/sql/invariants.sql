@@ -34,6 +34,25 @@ LEFT JOIN (SELECT lane_id, count(*) AS held FROM runs_lease WHERE holds_slot GRO
     ON l.lane_id = n.id
 WHERE n.used <> coalesce(l.held, 0)
 UNION ALL
+SELECT 'a queue counts other slots than its leases hold', count(*)
+FROM runs_queueslots q
+LEFT JOIN (
+    SELECT n.slots_id, count(*) AS held
+    FROM runs_lease l JOIN runs_lane n ON n.id = l.lane_id
+    WHERE l.holds_slot GROUP BY 1
+) AS l ON l.slots_id = q.id
+WHERE q.used <> coalesce(l.held, 0)
+UNION ALL
+SELECT 'a lease or a ready run is in a lane that does not exist', count(*)
+FROM (
+    SELECT lane_id FROM runs_lease WHERE holds_slot UNION ALL SELECT lane_id FROM runs_readyrun
+) AS x
+WHERE NOT EXISTS (SELECT FROM runs_lane n WHERE n.id = x.lane_id)
+UNION ALL
+SELECT 'an open lane is in a closed queue', count(*)
+FROM runs_lane n JOIN runs_queueslots q ON q.id = n.slots_id
+WHERE n.is_open AND NOT q.is_open
+UNION ALL
 SELECT 'an environment counts other slots than its leases hold', count(*)
 FROM runs_environmentslots s
 LEFT JOIN (SELECT environment_id, count(*) AS held FROM runs_lease WHERE holds_slot GROUP BY 1) AS l
