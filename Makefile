@@ -81,6 +81,10 @@ check: $(STAMP) ## Format, lint, types, layers, migrations, templates
 fix: $(STAMP) ## Format, and mend what the linter can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
+.PHONY: screenshots
+screenshots: $(STAMP) $(ASSETS) ## Pictures of all pages, light and dark, wide and narrow, in docs/images
+	@$(BIN)/pytest -q tests/browser/test_pages.py --screenshots=docs/images
+
 .PHONY: bench
 bench: $(STAMP) ## Figures: triggers, drained runs, latency (one JSON line per figure)
 	@$(BIN)/python -m bench
@@ -92,6 +96,10 @@ chaos: $(STAMP) ## Load while everything is killed, cut and frozen; then a check
 .PHONY: bench-peers
 bench-peers: $(STAMP) ## The same figures of what others use, side by side (PEERS="celery oban")
 	@$(BIN)/python -m bench.peers $(PEERS)
+
+.PHONY: soak
+soak: $(STAMP) ## Steady load for hours; what must stay flat is measured (HOURS=1)
+	@$(BIN)/python -m bench.soak --hours $(or $(HOURS),1)
 
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements/*.in to *.txt with hashes
