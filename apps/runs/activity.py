@@ -20,7 +20,7 @@ from apps.runs.states import RunStatus
 
 HOURS = 24
 _PERIOD = timedelta(hours=1)
-_READ_AT_MOST = 12_000
+_READ_AT_MOST = 6_000
 _SAMPLE = (10, 60)  # at least and at most, of each task and hour
 _FAILED = {
     RunStatus.FAILED, RunStatus.CRASHED, RunStatus.SYSTEM_FAILURE, RunStatus.TIMED_OUT,

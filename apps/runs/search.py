@@ -23,7 +23,7 @@ from apps.runs.models import Run, RunTag
 
 _Row = TypeVar("_Row", bound=Model)
 
-_SCANNED = 10_000
+_SCANNED = 5_000
 _TAGGED = 1_000
 _EXPORTED_AT_ONCE = 500
 MOST_EXPORTED = 10_000
