@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from apps.api.gathering import Gathering
+from apps.api.parsers import parse_json
 from apps.api.triggering import Call, Reply, answer_together
 
 _PATH = re.compile(r"/api/v1/tasks/(.+)/trigger")
@@ -39,7 +41,7 @@ class TriggerRoute:
         content = await _content(receive)
         if content is None:
             return
-        call = Call(task=found[1], headers=headers, content=content)
+        call = Call(task=found[1], headers=headers, body=partial(parse_json, content))
         await _send(await self._gathering.answer(call), send)
 
 
@@ -71,9 +73,10 @@ async def _content(receive: Receive) -> bytes | None:
 
 
 async def _send(reply: Reply, send: Send) -> None:
+    content = reply.content
     headers = {
         "content-type": "application/json",
-        "content-length": str(len(reply.content)),
+        "content-length": str(len(content)),
         "x-content-type-options": "nosniff",
         **reply.headers,
     }
@@ -84,4 +87,4 @@ async def _send(reply: Reply, send: Send) -> None:
             "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()],
         }
     )
-    await send({"type": "http.response.body", "body": reply.content})
+    await send({"type": "http.response.body", "body": content})

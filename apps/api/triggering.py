@@ -19,7 +19,6 @@ from apps.api.authentication import caller_of
 from apps.api.caller import Caller
 from apps.api.endpoint import read
 from apps.api.headers import Headers, give_token
-from apps.api.parsers import parse_json
 from apps.api.permissions import admit
 from apps.api.serializers.base import is_storable
 from apps.api.serializers.triggers import TriggerBody
@@ -42,11 +41,14 @@ _thread = local()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request to trigger, as it came; the names of headers are in lower case."""
+    """A request to trigger, as it came; the names of headers are in lower case.
+
+    `body` reads what was sent, and raises what is wrong with it.
+    """
 
     task: str
     headers: Mapping[str, str]
-    content: bytes
+    body: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,12 @@ class Reply:
     """What a caller is answered."""
 
     status: int
-    content: bytes
+    body: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +136,7 @@ def _admit(call: Call, now: datetime) -> _Admitted:
     if not is_storable(call.task):
         raise NotFound
     caller = admit(caller_of(call.headers, now=now), ACCESS, {"task": call.task})
-    body = parse_json(call.content)
-    request = read_call(caller, call.task, body, headers=call.headers, now=now)
+    request = read_call(caller, call.task, call.body(), headers=call.headers, now=now)
     return _Admitted(caller=caller, request=request)
 
 
@@ -140,17 +145,13 @@ def _reply(admitted: _Admitted, outcome: Triggered | Exception, *, now: datetime
         return _refusal(outcome)
     headers: dict[str, str] = {}
     tell_token(headers, admitted.caller, outcome, now=now)
-    return Reply(status=200, content=_json(shape(outcome)), headers=headers)
+    return Reply(status=200, body=shape(outcome), headers=headers)
 
 
 def _refusal(error: Exception) -> Reply:
     response = errors.handle(error, {})
     if response is None:
         log.error("a trigger failed", exc_info=error)
-        return Reply(status=500, content=_json(errors.INTERNAL))
+        return Reply(status=500, body=errors.INTERNAL)
     headers = {name: value for name, value in response.items() if name != "Content-Type"}
-    return Reply(status=response.status_code, content=_json(response.data), headers=headers)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return Reply(status=response.status_code, body=response.data, headers=headers)

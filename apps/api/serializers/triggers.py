@@ -78,6 +78,37 @@ class TriggerBody(Body):
     options = TriggerOptionsBody(required=False)
 
 
+class TriggerCallBody(TriggerBody):
+    """One of several triggers that travel in one request."""
+
+    task = serializers.CharField(max_length=256)
+    headers = AnyField(
+        required=False,
+        help_text="What a request of its own would have said: `traceparent`, `idempotency-key`, "
+        "`idempotency-key-ttl`, `x-trigger-request-idempotency-key`.",
+    )
+
+
+class TriggerCallsBody(Body):
+    """Several triggers in one request, each by itself."""
+
+    calls = TriggerCallBody(many=True, allow_empty=False)
+
+
+class TriggerAnswerShape(Shape):
+    """What a request of its own would have been answered."""
+
+    status = serializers.IntegerField(help_text="200, or that of the refusal.")
+    headers = serializers.DictField(child=serializers.CharField())
+    body = AnyField(help_text="The run, or the refusal.")
+
+
+class TriggerAnswersShape(Shape):
+    """One answer for each call, in their order."""
+
+    answers = TriggerAnswerShape(many=True)
+
+
 class BatchItemBody(TriggerBody):
     """One line of a batch's items."""
 

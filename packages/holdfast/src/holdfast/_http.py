@@ -22,6 +22,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import httpx
 
 from holdfast import api_errors
+from holdfast._together import Together, travels_together
+from holdfast._wire import Lost, Pause, Request, Response
 from holdfast.api_errors import ApiConnectionError, ApiError, MissingCredentialsError
 
 T = TypeVar("T")
@@ -31,50 +33,6 @@ JSON = "application/json"
 DEFAULT_API_URL = "http://127.0.0.1:8000"
 _RETRIED = frozenset({408, 409, 429})
 _MILLISECONDS_FROM = 10**11  # a unix time this large cannot be seconds: it would be the year 5138
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """An HTTP request, complete."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    content: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """An HTTP response, read to its end; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    def json(self) -> Any:
-        """The body as JSON; raises MalformedAnswerError."""
-        try:
-            return json.loads(self.content)
-        except ValueError:
-            raise api_errors.MalformedAnswerError(
-                f"the server answered {self.status} with something that is not JSON; "
-                "is this the address of a Holdfast server?",
-                status=self.status,
-            ) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """There was no response, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """Wait this long."""
-
-    seconds: float
 
 
 Flow: TypeAlias = Generator[Request | Pause, Any, T]
@@ -341,9 +299,13 @@ def _lost(error: httpx.HTTPError) -> Lost:
 
 
 class AsyncTransport:
-    """Runs flows on the running event loop."""
+    """Runs flows on the running event loop.
+
+    Triggers of one turn of the loop, as `asyncio.gather` makes them, travel in one request.
+    """
 
     def __init__(self, *, timeout_seconds: float) -> None:
+        self._together = Together(self._speak)
         self._http = httpx.AsyncClient(
             timeout=timeout_seconds, follow_redirects=True, mounts=_LOOPBACK
         )
@@ -363,10 +325,13 @@ class AsyncTransport:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
+        return await (self._together if travels_together(step) else self._speak)(step)
+
+    async def _speak(self, request: Request) -> Response | Lost:
         try:
             with _speaking():
                 response = await self._http.request(
-                    step.method, step.url, headers=step.headers, content=step.content
+                    request.method, request.url, headers=request.headers, content=request.content
                 )
         except httpx.HTTPError as error:
             return _lost(error)

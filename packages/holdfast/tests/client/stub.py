@@ -78,6 +78,7 @@ class Stub:
         self.deployment_end: dict[str, Any] = {"status": "DEPLOYED", "version": "20261124.1"}
         self.token: str | None = ACCESS_TOKEN
         self.polls = 0
+        self.refusals: dict[str, list[Answer]] = {}
 
     def add_run(self, run_id: str, status: str = "COMPLETED", **fields: Any) -> dict[str, Any]:
         base = {"id": run_id, "status": status, "taskIdentifier": "hello", **SUMMARY}
@@ -120,6 +121,20 @@ def trigger(stub: Stub, request: Recorded, task: str) -> Answer:
     if request.json["options"].get("resumeParentOnCompletion"):
         body["waitpointId"] = f"waitpoint_{run_id}"
     return Answer(body=body, headers={"x-trigger-jwt": "jwt-of-the-run"})
+
+
+def trigger_together(stub: Stub, request: Recorded) -> Answer:
+    """Each call as if alone; what `stub.refusals` holds for its task comes first."""
+    answers = []
+    for call in request.json["calls"]:
+        alone = Recorded(
+            method="POST", path="", query={}, headers=call["headers"],
+            content=json.dumps(call).encode(),
+        )  # fmt: skip
+        refusals = stub.refusals.get(call["task"])
+        answer = refusals.pop(0) if refusals else trigger(stub, alone, call["task"])
+        answers.append({"status": answer.status, "headers": answer.headers, "body": answer.body})
+    return Answer(body={"answers": answers})
 
 
 def create_batch(stub: Stub, request: Recorded) -> Answer:
@@ -352,6 +367,7 @@ Route = Callable[..., Answer]
 ONE = "([^/]+)"
 ROUTES: list[tuple[str, str, Route]] = [
     ("POST", f"/api/v1/tasks/{ONE}/trigger", trigger),
+    ("POST", "/api/v1/triggers", trigger_together),
     ("POST", "/api/v3/batches", create_batch),
     ("POST", f"/api/v3/batches/{ONE}/items", add_items),
     ("GET", f"/api/v2/batches/{ONE}", retrieve_batch),
