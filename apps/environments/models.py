@@ -120,15 +120,23 @@ class EnvironmentKeyQuerySet(models.QuerySet["EnvironmentKey"]):
     def usable(self, now: datetime) -> EnvironmentKeyQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
+    def main(self) -> EnvironmentKeyQuerySet:
+        return self.filter(name="")
+
     def current(self) -> EnvironmentKeyQuerySet:
-        return self.filter(expires_at=None, revoked_at=None)
+        return self.main().filter(expires_at=None, revoked_at=None)
 
 
 class EnvironmentKey(models.Model):
-    """A secret key: a digest for look-up, and sealed because it also signs public tokens."""
+    """A secret key: a digest for look-up, and sealed because it also signs public tokens.
+
+    The main one has no name, and is the one that the command line fetches and that is replaced;
+    the others were made for one purpose each, and are revoked.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100, blank=True)
     digest = models.BinaryField(max_length=32, unique=True)
     sealed = models.BinaryField()
     hint = models.CharField(max_length=32)
@@ -142,7 +150,7 @@ class EnvironmentKey(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["environment"],
-                condition=Q(expires_at=None, revoked_at=None),
+                condition=Q(name="", expires_at=None, revoked_at=None),
                 name="environment_has_one_current_key",
             ),
         ]

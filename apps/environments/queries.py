@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -29,8 +31,10 @@ class VisibleVariable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisibleKey:
-    """A key as it may be shown; the current one does not expire."""
+    """A key as it may be shown; the main one has no name, and does not expire until replaced."""
 
+    id: UUID
+    name: str
     hint: str
     created_at: datetime
     expires_at: datetime | None
@@ -88,14 +92,29 @@ def current_key(scope: Scope) -> str:
 
 
 def list_keys(scope: Scope, *, now: datetime) -> list[VisibleKey]:
-    """The keys that open this environment, newest first: the current one, and those in grace."""
+    """The keys that open this environment: the main one, replaced ones in grace, then the named."""
     require(scope.actor, Permission.KEYS_READ)
     environment = get_environment(scope)
     keys = EnvironmentKey.objects.usable(now).filter(environment_id=environment.key_environment_id)
     return [
-        VisibleKey(hint=key.hint, created_at=key.created_at, expires_at=key.expires_at)
-        for key in keys.order_by("-id")
+        VisibleKey(
+            id=key.id,
+            name=key.name,
+            hint=key.hint,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+        )
+        for key in sorted(keys.order_by("-id"), key=lambda key: bool(key.name))
     ]
+
+
+def hints_of_keys(scope: OrganizationScope, ids: Iterable[UUID]) -> dict[UUID, str]:
+    """What may be shown of keys of an organization, for its audit log."""
+    require(scope.actor, Permission.AUDIT_READ)
+    keys = EnvironmentKey.objects.filter(
+        pk__in=list(ids), environment__organization_id=scope.organization_id
+    )
+    return {key.id: key.name or key.hint for key in keys}
 
 
 def list_variables(scope: Scope) -> list[VisibleVariable]:

@@ -8,6 +8,14 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationDeleted:
+    """An organization is gone for everybody; its projects were archived with it."""
+
+    organization_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InviteCreated:
     """An invite waits to be mailed."""
 

@@ -9,8 +9,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
-from apps.core.ids import new_id, public_id
+from apps.core.ids import floor, new_id, public_id
 from apps.orgs.actors import OrganizationScope
+from apps.orgs.filters import AuditFilters
 from apps.orgs.roles import Role
 
 _ROLES = [(role.value, role.value.capitalize()) for role in Role]
@@ -26,6 +27,7 @@ class Organization(models.Model):
         null=True, blank=True, help_text="Runs of all environments at once; empty for no limit."
     )
     created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.name
@@ -38,6 +40,9 @@ class Organization(models.Model):
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def within(self, scope: OrganizationScope) -> MembershipQuerySet:
         return self.filter(organization_id=scope.organization_id)
+
+    def active(self) -> MembershipQuerySet:
+        return self.filter(organization__deleted_at=None)
 
     def owners(self) -> MembershipQuerySet:
         return self.filter(role=Role.OWNER)
@@ -137,6 +142,20 @@ class Invite(models.Model):
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def within(self, scope: OrganizationScope) -> AuditEntryQuerySet:
         return self.filter(organization_id=scope.organization_id)
+
+    def that(self, filters: AuditFilters) -> AuditEntryQuerySet:
+        wanted = Q()
+        if filters.about:
+            wanted &= Q(action__startswith=f"{filters.about}.")
+        if filters.actor_id is not None:
+            wanted &= Q(actor_id=filters.actor_id)
+        if filters.environment_id is not None:
+            wanted &= Q(environment_id=filters.environment_id)
+        if filters.since is not None:
+            wanted &= Q(id__gte=floor(filters.since))
+        if filters.until is not None:
+            wanted &= Q(id__lt=floor(filters.until))
+        return self.filter(wanted)
 
 
 class AuditEntry(models.Model):

@@ -18,6 +18,7 @@ from apps.orgs.roles import Role
 
 class Permission(StrEnum):
     ORGANIZATION_WRITE = "organization:write"
+    ORGANIZATION_DELETE = "organization:delete"
     MEMBERS_READ = "members:read"
     MEMBERS_WRITE = "members:write"
     AUDIT_READ = "audit:read"
@@ -50,6 +51,7 @@ _EVERYBODY = _DEVELOPERS | {Role.VIEWER}
 GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.ORGANIZATION_WRITE: _ADMINS,
+        Permission.ORGANIZATION_DELETE: _OWNER,
         Permission.MEMBERS_READ: _EVERYBODY,
         Permission.MEMBERS_WRITE: _ADMINS,
         Permission.AUDIT_READ: _ADMINS,

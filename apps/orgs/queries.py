@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -11,8 +12,10 @@ from apps.accounts.models import User
 from apps.accounts.queries import has_nobody
 from apps.core.crypto import digest
 from apps.core.errors import NotFound
+from apps.core.paging import CursorPage, Page, newest_first
 from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.errors import InviteUnusable
+from apps.orgs.filters import AuditFilters
 from apps.orgs.models import AuditEntry, Invite, Membership, MembershipQuerySet, Organization
 from apps.orgs.permissions import Permission, require
 from apps.orgs.roles import Role
@@ -35,7 +38,8 @@ def organization_scope_by_slug(user: User, slug: str) -> OrganizationScope:
 
 def list_organizations(user: User) -> list[Organization]:
     """The organizations a person is a member of, by name."""
-    return list(Organization.objects.filter(memberships__user=user).order_by("name", "id"))
+    mine = Organization.objects.filter(memberships__user=user, deleted_at=None)
+    return list(mine.order_by("name", "id"))
 
 
 def get_organization(scope: OrganizationScope) -> Organization:
@@ -49,6 +53,12 @@ def list_members(scope: OrganizationScope) -> list[Membership]:
     return list(Membership.objects.within(scope).select_related("user").order_by("id"))
 
 
+def list_pending_invites(scope: OrganizationScope) -> list[Invite]:
+    """Invites that were neither accepted nor revoked, also expired ones, newest first."""
+    require(scope.actor, Permission.MEMBERS_WRITE)
+    return list(Invite.objects.within(scope).pending().order_by("-created_at"))
+
+
 def list_invites(scope: OrganizationScope, *, now: datetime) -> list[Invite]:
     """Invites that can still be accepted, newest first."""
     require(scope.actor, Permission.MEMBERS_WRITE)
@@ -59,11 +69,22 @@ def list_audit_entries(
     scope: OrganizationScope, *, before: UUID | None = None, limit: int = 50
 ) -> list[AuditEntry]:
     """The audit log, newest first; `before` is the last id of the page before."""
+    page = CursorPage(size=min(limit, _ENTRIES_AT_MOST), after=before)
+    return audit_page(scope, AuditFilters(), page).items
+
+
+def audit_page(
+    scope: OrganizationScope, filters: AuditFilters, page: CursorPage
+) -> Page[AuditEntry]:
+    """One page of the entries that the filters leave, newest first."""
     require(scope.actor, Permission.AUDIT_READ)
-    entries = AuditEntry.objects.within(scope).order_by("-id")
-    if before is not None:
-        entries = entries.filter(id__lt=before)
-    return list(entries[: min(limit, _ENTRIES_AT_MOST)])
+    return newest_first(AuditEntry.objects.within(scope).that(filters), page)
+
+
+def names_of_people(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """What people are called, for logs of organizations that they may have left."""
+    people = User.objects.filter(pk__in=list(ids))
+    return {person.pk: person.get_full_name() for person in people}
 
 
 def open_invite(token: str, *, now: datetime) -> Invite:
@@ -91,7 +112,7 @@ def unsent_invites(*, before: datetime, now: datetime) -> list[UUID]:
 
 
 def _scope(memberships: MembershipQuerySet, user: User) -> OrganizationScope:
-    membership = memberships.filter(user=user).first()
+    membership = memberships.active().filter(user=user).first()
     if membership is None:
         raise NotFound
     return OrganizationScope(

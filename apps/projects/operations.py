@@ -15,6 +15,7 @@ from apps.orgs import policy
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.audit import record
 from apps.orgs.models import Organization
+from apps.orgs.operations.organizations import close_organization
 from apps.orgs.permissions import Permission, require
 from apps.projects.facts import ProjectArchived
 from apps.projects.models import Project
@@ -61,6 +62,16 @@ def archive_project(scope: OrganizationScope, *, project_id: UUID, now: datetime
     _record(scope, project, "archived", {"name": project.name}, now=now)
     publish(ProjectArchived(project_id=project.id, at=now))
     return project
+
+
+@transaction.atomic
+def delete_organization(scope: OrganizationScope, *, now: datetime) -> None:
+    """Take an organization away from everybody, with all of its projects; only an owner may."""
+    require(scope.actor, Permission.ORGANIZATION_DELETE)
+    projects = Project.objects.within(scope).active()
+    for project_id in projects.order_by("id").values_list("id", flat=True):
+        archive_project(scope, project_id=project_id, now=now)
+    close_organization(scope, now=now)
 
 
 def _locked(scope: OrganizationScope, project_id: UUID) -> Project:

@@ -132,6 +132,24 @@ def resume_environment(scope: Scope, *, now: datetime) -> Environment:
     return environment
 
 
+@transaction.atomic
+def change_limits(scope: Scope, *, concurrency_limit: int, now: datetime) -> Environment:
+    """Say how many runs this environment executes at once; raises Invalid."""
+    require(scope.actor, Permission.ENVIRONMENTS_WRITE)
+    if not 0 <= concurrency_limit <= policy.CONCURRENCY_AT_MOST:
+        reason = f"must be from 0 to {policy.CONCURRENCY_AT_MOST:,}"
+        raise Invalid(f"The limit {reason}", detail={"concurrency_limit": [reason]})
+    environment = _locked(scope)
+    before, environment.concurrency_limit = environment.concurrency_limit, concurrency_limit
+    if before != concurrency_limit:
+        environment.save(update_fields=["concurrency_limit"])
+        target = ("environment", environment.id)
+        detail = {"before": before, "after": concurrency_limit}
+        action = "environment.limit_changed"
+        record(scope.organization, action=action, target=target, detail=detail, now=now)
+    return environment
+
+
 def _create_development(
     scope: OrganizationScope, project_id: UUID, user_id: UUID, *, now: datetime
 ) -> Environment:

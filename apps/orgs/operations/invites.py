@@ -59,6 +59,16 @@ def invite_member(
 
 
 @transaction.atomic
+def renew_invite(scope: OrganizationScope, *, invite_id: UUID, now: datetime) -> CreatedInvite:
+    """Mail a pending invite again, also one that has expired; its older link ends."""
+    require(scope.actor, Permission.MEMBERS_WRITE)
+    invite = Invite.objects.within(scope).pending().filter(pk=invite_id).first()
+    if invite is None:
+        raise NotFound
+    return invite_member(scope, email=invite.email, role=invite.role, now=now)
+
+
+@transaction.atomic
 def revoke_invite(scope: OrganizationScope, *, invite_id: UUID, now: datetime) -> None:
     """End a pending invite; once more changes nothing."""
     require(scope.actor, Permission.MEMBERS_WRITE)

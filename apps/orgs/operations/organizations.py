@@ -8,10 +8,12 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.core.crypto import new_token
+from apps.core.facts import publish
 from apps.orgs import policy
 from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.audit import record
-from apps.orgs.models import Membership, Organization
+from apps.orgs.facts import OrganizationDeleted
+from apps.orgs.models import Invite, Membership, Organization
 from apps.orgs.permissions import Permission, require
 from apps.orgs.roles import Role
 
@@ -48,6 +50,27 @@ def rename_organization(scope: OrganizationScope, *, name: str, now: datetime) -
         detail={"before": before, "after": organization.name},
         now=now,
     )
+    return organization
+
+
+@transaction.atomic
+def close_organization(scope: OrganizationScope, *, now: datetime) -> Organization:
+    """Take an organization away from everybody; faces call `projects.delete_organization`.
+
+    Its rows stay, so that the history of runs does; its slug becomes free.
+    """
+    require(scope.actor, Permission.ORGANIZATION_DELETE)
+    organization = Organization.objects.select_for_update().get(pk=scope.organization_id)
+    detail = {"name": organization.name, "slug": organization.slug}
+    target = ("organization", organization.id)
+    record(scope, action="organization.deleted", target=target, detail=detail, now=now)
+    organization.slug = policy.slug_of(
+        organization.slug[:40], suffix=new_token("", length=8).lower()
+    )
+    organization.deleted_at = now
+    organization.save(update_fields=["slug", "deleted_at"])
+    Invite.objects.within(scope).pending().update(revoked_at=now)
+    publish(OrganizationDeleted(organization_id=organization.id, at=now))
     return organization
 
 
