@@ -35,7 +35,6 @@ from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 from apps.runs.operations.several import Outcome, cancel_several, replay_several
-from apps.runs.queries import get_run
 from apps.runs.search import MOST_EXPORTED, export_runs, search_runs
 
 
@@ -71,14 +70,6 @@ def task_menu(request: PageRequest, place: Place) -> HttpResponse:
     known = [task.slug for task in tasks_of(place.scope, version.id)] if version else []
     context = {"tasks": sorted({*known, *chosen}), "chosen": chosen}
     return page(request, "runs/_task_menu.html", context)
-
-
-@require_safe
-@in_environment(Permission.RUNS_READ)
-def run_page(request: PageRequest, place: Place, run: str) -> HttpResponse:
-    """One run."""
-    found = get_run(place.scope, parse_public_id("run", run))
-    return page(request, "runs/run.html", {"run": found}, section="runs")
 
 
 @require_POST
