@@ -5,7 +5,12 @@ from __future__ import annotations
 from apps.accounts.facts import SignInLinkCreated
 from apps.accounts.reactions import mail_sign_in_link
 from apps.core.facts import Listener
-from apps.deployments.facts import DeploymentFinalized, QueuesChanged, VersionPromoted
+from apps.deployments.facts import (
+    DeploymentFinalized,
+    QueuesChanged,
+    VersionPromoted,
+    WorkerToFreeze,
+)
 from apps.deployments.jobs import start_build
 from apps.environments.reactions import forget_credentials
 from apps.orgs.facts import InviteCreated, MemberRemoved
@@ -29,6 +34,7 @@ from apps.runs.reactions import (
     release_waiting,
     ring_for_cancel,
     ring_for_change,
+    ring_for_freeze,
     ring_for_ready,
 )
 from apps.schedules.reactions import adopt_declarations
@@ -44,6 +50,7 @@ REACTIONS: dict[type, tuple[Listener, ...]] = {
     RunsNoted: (ring_for_change,),
     RunsReady: (ring_for_ready, kick),
     VersionPromoted: (release_waiting, warm_up, adopt_declarations),
+    WorkerToFreeze: (ring_for_freeze,),
     SignInLinkCreated: (mail_sign_in_link,),
     InviteCreated: (mail_invite,),
     MemberRemoved: (forget_credentials,),

@@ -30,6 +30,7 @@ from holdfast.protocol import (
     Hello,
     Malformed,
     Message,
+    Prepared,
     ProtocolError,
     Refused,
     Stale,
@@ -148,6 +149,7 @@ class WorkerSocket(AsyncWebsocketConsumer):
             },
             variables=runtime_variables(environment),
             lost=list(opened.lost),
+            adopted=list(opened.adopted),
         )
 
     async def _refuse(self, code: Any, message: str) -> None:
@@ -182,6 +184,8 @@ class WorkerSocket(AsyncWebsocketConsumer):
                 dispatcher().beat(seat, message.holding)
             case Capacity():
                 dispatcher().resize(seat, max(0, min(message.slots, _MOST_CAPACITY)))
+            case Prepared():
+                dispatcher().freeze(seat, parse_public_id("checkpoint", message.checkpoint))
             case _:
                 self.send_soon([Malformed(detail=f"{message.type} is not expected now")])
 

@@ -16,11 +16,12 @@ from apps.core.database import DatabaseThread, Outage
 from apps.core.hearing import listen
 from apps.core.ids import public_id
 from apps.runs.limits import limits
+from apps.runs.operations.checkpoints import prepare, quiet
 from apps.runs.operations.claim import Offer
 from apps.runs.operations.exchange import exchange
 from apps.runs.operations.reports import Answer, Report, as_failure
 from apps.runs.operations.sessions import Beats, close_session, extend_leases, touch_sessions
-from holdfast.protocol import Execute, Held, Malformed, Message
+from holdfast.protocol import Execute, Freeze, Held, Malformed, Message, Prepare
 
 _OUTAGE_PAUSE = 0.5
 
@@ -72,6 +73,11 @@ class Dispatcher:
         """What a worker still holds; all workers' beats are written together."""
         self._beats[seat.session_id] = seat.beat(holding)
 
+    def freeze(self, seat: Seat, checkpoint_id: UUID) -> None:
+        """A worker is ready to be frozen; from now on it gets nothing, unless that is too late."""
+        step = self._guarded(self._freeze, seat, checkpoint_id)
+        asyncio.get_running_loop().create_task(step)
+
     # -- The loops -----------------------------------------------------------------------------
 
     def _ensure_running(self) -> None:
@@ -95,13 +101,19 @@ class Dispatcher:
                     str(s.environment_id) == environment and s.free for s in self._seats.values()
                 ):
                     self._wake.set()
-            case {"kind": "cancel", "session": session, "run": run}:
+            case {"session": session}:
                 if seat := self._seats.get(UUID(session)):
-                    step = self._guarded(self._ask_about, seat, UUID(run))
-                    asyncio.get_running_loop().create_task(step)
-            case {"kind": "moved", "session": session, "coordinator": coordinator}:
-                seat = self._seats.get(UUID(session))
-                if seat is not None and coordinator != str(self.identity):
+                    self._heard_of(seat, ring)
+
+    def _heard_of(self, seat: Seat, ring: dict[str, Any]) -> None:
+        match ring:
+            case {"kind": "cancel", "run": run}:
+                step = self._guarded(self._ask_about, seat, UUID(run))
+                asyncio.get_running_loop().create_task(step)
+            case {"kind": "freeze", "checkpoint": checkpoint} if seat.can_freeze:
+                seat.send([Prepare(checkpoint=checkpoint)])
+            case {"kind": "moved", "coordinator": coordinator}:
+                if coordinator != str(self.identity):
                     self.unseat(seat)
 
     async def _serve(self) -> None:
@@ -205,6 +217,16 @@ class Dispatcher:
         if hold := seat.holds.get(public_id("run", run_id)):
             generations = {run_id: hold.generation}
             await self._extend([Beats(session_id=seat.session_id, generations=generations)])
+
+    async def _freeze(self, seat: Seat, checkpoint_id: UUID) -> None:
+        capacity, seat.capacity = seat.capacity, 0
+        if await self.database.run(prepare, seat.session_id, checkpoint_id, now=clock.now()):
+            self.unseat(seat)
+            checkpoint = public_id("checkpoint", checkpoint_id)
+            seconds = quiet().total_seconds()
+            seat.send([Freeze(checkpoint=checkpoint, quiet_seconds=seconds)])
+        else:
+            self.resize(seat, capacity)
 
     async def _guarded(self, step: Callable[..., Any], *args: Any) -> None:
         """Run a step whose failure must not end its loop: the next round makes up for it."""

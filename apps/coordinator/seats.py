@@ -33,6 +33,7 @@ class Seat:
     machine: str
     capacity: int
     send: Callable[[list[Message]], None]
+    can_freeze: bool = False
     holds: dict[str, Hold] = field(default_factory=dict)
 
     @classmethod
@@ -45,6 +46,7 @@ class Seat:
             machine=opened.machine,
             capacity=opened.capacity,
             send=send,
+            can_freeze=opened.can_freeze,
         )
         seat.confirm(opened.kept)
         return seat

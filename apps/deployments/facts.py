@@ -35,6 +35,14 @@ class DeploymentFinalized:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerToFreeze:
+    """A provider wants to freeze a worker, whose runs have all waited for long."""
+
+    session_id: UUID
+    checkpoint_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentEnded:
     """A deployment was deployed, or failed, was canceled or timed out."""
 

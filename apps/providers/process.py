@@ -131,6 +131,9 @@ class ProcessProvider:
         """Processes cannot be thawed."""
         raise Unsupported("Processes of this machine cannot be frozen; they are held in memory")
 
+    def discard(self, image: str) -> None:
+        """There are no images."""
+
     def stop_all(self, *, grace: timedelta) -> None:
         """Stop every worker of the pool and wait until all are gone, at most a little over `grace`.
 

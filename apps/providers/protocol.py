@@ -76,9 +76,20 @@ class Provider(Protocol):
         ...
 
     def checkpoint(self, reference: str, *, image: str) -> None:
-        """Freeze a worker into a named image and stop it; raises Unsupported."""
+        """Freeze a worker into a named image and stop it; raises Unsupported.
+
+        The worker has closed its connections. One that is frozen already stays so.
+        """
         ...
 
     def restore(self, spec: WorkerSpec, *, image: str) -> str:
-        """Start a worker from an image; raises Unsupported."""
+        """Start a worker from an image; raises Unsupported.
+
+        Repeated for an instance that was restored already, it does nothing. The frozen process
+        goes on where it was: its variables are those of the instance it was frozen as.
+        """
+        ...
+
+    def discard(self, image: str) -> None:
+        """Remove an image; one that does not exist is nothing to do."""
         ...

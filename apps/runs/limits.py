@@ -52,6 +52,8 @@ class Limits:
     partition_days_ahead: int = 7
     history_days: int = 90
     worker_idle_seconds: int = 60
+    suspend_after_seconds: int = 60
+    freeze_seconds: int = 60
 
     @classmethod
     def read(cls, source: _Source) -> Self:

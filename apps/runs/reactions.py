@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from apps.core import bell, metrics
-from apps.deployments.facts import QueuesChanged, VersionPromoted
+from apps.core.ids import public_id
+from apps.deployments.facts import QueuesChanged, VersionPromoted, WorkerToFreeze
 from apps.runs.facts import CancelRequested, RunsFinished, RunsReady, RunsStarted, RunsTriggered
 from apps.runs.operations.versions import apply_queues, release_pending
 
@@ -35,6 +36,11 @@ def measure_starts(fact: RunsStarted) -> None:
 def count_finished(fact: RunsFinished) -> None:
     for status, count in Counter(fact.statuses).items():
         metrics.runs_finished.labels(status).inc(count)
+
+
+def ring_for_freeze(fact: WorkerToFreeze) -> None:
+    checkpoint = public_id("checkpoint", fact.checkpoint_id)
+    bell.ring("freeze", session=str(fact.session_id), checkpoint=checkpoint)
 
 
 def release_waiting(fact: VersionPromoted) -> None:

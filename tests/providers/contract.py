@@ -163,6 +163,7 @@ class ProviderContract:
         if not provider.capabilities.checkpoint:
             with pytest.raises(Unsupported):
                 provider.checkpoint(reference, image="image")
+            provider.discard("image")
             with pytest.raises(Unsupported):
                 provider.restore(spec(), image="image")
             assert self.seen(provider, reference).is_alive

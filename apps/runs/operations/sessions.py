@@ -16,6 +16,7 @@ from apps.deployments.models import Promotion, Version, WorkerSession
 from apps.environments.scope import Scope
 from apps.runs import policy
 from apps.runs.limits import limits
+from apps.runs.operations.checkpoints import adopt
 from apps.runs.operations.claim import resumes
 from apps.runs.operations.reports import Answer
 from holdfast.machines import MACHINES
@@ -46,6 +47,8 @@ class Opened:
     lost: tuple[str, ...] = ()
     kept: tuple[Kept, ...] = ()
     missed: tuple[Message, ...] = ()
+    can_freeze: bool = False
+    adopted: tuple[Held, ...] = ()
 
 
 @retried
@@ -73,7 +76,8 @@ def open_session(scope: Scope, *, hello: Hello, coordinator: UUID, now: datetime
     WorkerSession.objects.update_or_create(
         pk=session_id, defaults=fields, create_defaults={**fields, "connected_at": now}
     )
-    beats = Beats(session_id=session_id, generations=generations(hello.holding))
+    adopted = adopt(hello.checkpoint, session_id, now=now) if hello.checkpoint else {}
+    beats = Beats(session_id=session_id, generations=generations(hello.holding) | adopted)
     extended = extend_leases([beats], now=now)
     messages = [answer.message for answer in extended.answers]
     return Opened(
@@ -85,6 +89,11 @@ def open_session(scope: Scope, *, hello: Hello, coordinator: UUID, now: datetime
         lost=tuple(message.run for message in messages if isinstance(message, Stale)),
         kept=tuple(extended.kept.get(session_id, ())),
         missed=tuple(message for message in messages if not isinstance(message, Stale)),
+        can_freeze=hello.can_freeze,
+        adopted=tuple(
+            Held(run=public_id("run", run_id), generation=generation)
+            for run_id, generation in adopted.items()
+        ),
     )
 
 

@@ -42,6 +42,7 @@ from apps.providers.protocol import Observed, Provider, WorkerSpec
 from apps.runs import staffing
 from apps.runs.limits import limits
 from apps.runs.models import Lease, ReadyRun
+from apps.runs.operations import checkpoints
 from apps.runs.staffing import Group, Need, Rules, Worker
 from holdfast.machines import DEFAULT_MACHINE
 
@@ -103,6 +104,7 @@ def reconcile_pool(pool_name: str, *, clock: Clock, provider: Provider | None = 
         _stop(pool, instance, provider, clock=clock)
     for instance in decided.start:
         _start(instance, provider, clock=clock)
+    checkpoints.reconcile(pool, provider, make_spec=_spec, clock=clock)
 
 
 def lacks_worker(environment_id: UUID, *, now: datetime) -> bool:
@@ -140,8 +142,10 @@ class _Decided:
 def _decide(pool: Pool, seen: Mapping[str, Observed], *, asked_at: datetime) -> _Decided:
     transaction_lock(f"pool:{pool.name}")
     rows = list(Instance.objects.select_for_update(of=("self",)).filter(pool=pool, state__in=_LIVE))
+    frozen, thawing = checkpoints.under_way(pool)
     for row in rows:
-        _see(row, seen.get(str(row.id)), asked_at=asked_at)
+        if row.id not in frozen:
+            _see(row, seen.get(str(row.id)), asked_at=asked_at)
     live = [row for row in rows if row.state in _LIVE]
     config = PoolSettings.of(pool)
     needs = _needs(pool, live, config, now=asked_at)
@@ -153,7 +157,8 @@ def _decide(pool: Pool, seen: Mapping[str, Observed], *, asked_at: datetime) -> 
     new = [_promise_start(pool, group, now=asked_at) for group in plan.starts]
     return _Decided(
         ended=[row.id for row in rows if row.state not in _LIVE and str(row.id) in seen],
-        start=new + [row for row in live if _is_overdue(row, now=asked_at)],
+        start=new
+        + [row for row in live if row.id not in thawing and _is_overdue(row, now=asked_at)],
         stop=[row for row in live if row.state == InstanceState.STOPPING],
         forget=[one.reference for one in seen.values() if _is_over(one, by_id)],
         strangers=_strangers(seen, rows),

@@ -51,7 +51,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello(Message):
-    """The first message of every connection; `holding` keeps leases over a reconnection."""
+    """The first message of every connection; `holding` keeps leases over a reconnection.
+
+    A worker that was frozen and goes on, perhaps elsewhere, comes with a fresh session and names
+    the `checkpoint`: what it holds becomes the new session's, under new generations.
+    """
 
     type: ClassVar[str] = "hello"
     protocol: int
@@ -64,6 +68,8 @@ class Hello(Message):
     instance: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     holding: list[Held] = field(default_factory=list)
+    can_freeze: bool = False
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,12 +227,24 @@ class MetadataChanged(Message):
     operations: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared(Message):
+    """The answer to Prepare: all runs wait, and nothing but this socket is open to the outside."""
+
+    type: ClassVar[str] = "prepared"
+    checkpoint: str
+    holding: list[Held] = field(default_factory=list)
+
+
 # -- coordinator to worker ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome(Message):
-    """The answer to Hello; runs in `lost` are no longer this worker's and must be stopped."""
+    """The answer to Hello; runs in `lost` are no longer this worker's and must be stopped.
+
+    `adopted` are the runs that a thawed worker keeps, under their new generations.
+    """
 
     type: ClassVar[str] = "welcome"
     server: str
@@ -235,6 +253,7 @@ class Welcome(Message):
     environment: dict[str, Any]
     variables: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    adopted: list[Held] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +373,31 @@ class Cancel(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare(Message):
+    """The provider wants to freeze this worker, all of whose runs wait.
+
+    Close every connection to the outside but this one and answer Prepared; or do nothing, if a run
+    does more than wait.
+    """
+
+    type: ClassVar[str] = "prepare"
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze(Message):
+    """The answer to Prepared: close this socket too and be silent until you were thawed.
+
+    That is seen by the clock on the wall, which jumps. After `quiet_seconds` without that, the
+    freezing has come to nothing. Either way, say hello with a fresh session and the checkpoint.
+    """
+
+    type: ClassVar[str] = "freeze"
+    checkpoint: str
+    quiet_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain(Message):
     """Finish what you hold and exit; nothing new will come."""
 
@@ -370,9 +414,11 @@ class Malformed(Message):
 
 TO_COORDINATOR: tuple[type[Message], ...] = (
     Hello, Capacity, Started, Beat, Suspended, Steps, Completed, Failed, Rejected, MetadataChanged,
+    Prepared,
 )  # fmt: skip
 TO_WORKER: tuple[type[Message], ...] = (
-    Welcome, Refused, Execute, Resume, Recorded, Settled, Stale, Cancel, Drain, Malformed,
+    Welcome, Refused, Execute, Resume, Recorded, Settled, Stale, Cancel, Prepare, Freeze, Drain,
+    Malformed,
 )  # fmt: skip
 
 

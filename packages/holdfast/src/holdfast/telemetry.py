@@ -89,6 +89,12 @@ class Exporter:
         if self._client is not None:
             await self._client.aclose()
 
+    async def disconnect(self) -> None:
+        """Close what is open; the next batch opens it again."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
     def _put_back(self, queue: deque[Span | LogLine], batch: list[Span | LogLine]) -> None:
         room = MAX_QUEUED - len(queue)
         kept = batch[-room:] if room > 0 else []

@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +58,7 @@ class Handlers:
         welcomed: Takes the answer; what it sends goes out next.
         received: Takes every further message.
         lost: Told that the connection broke.
+        thawed: Told that a silence is over, before the next hello.
         beat: Makes the next beat.
     """
 
@@ -65,6 +66,7 @@ class Handlers:
     welcomed: Callable[[Welcome], None]
     received: Callable[[Message], None]
     lost: Callable[[str], None]
+    thawed: Callable[[], None]
     beat: Callable[[], Beat]
 
 
@@ -87,6 +89,9 @@ class Connection:
         self._posting: asyncio.TimerHandle | None = None
         self._contact = 0.0
         self._closing = False
+        self._silence: Coroutine[Any, Any, None] | None = None
+        self._hanging_up: asyncio.Task[None] | None = None
+        self.is_silent = False
 
     @property
     def is_up(self) -> bool:
@@ -121,6 +126,13 @@ class Connection:
         if self._outbox:
             self._has_mail.set()
 
+    def be_silent(self, until: Coroutine[Any, Any, None]) -> None:
+        """Close the connection, and open the next one when `until` is over."""
+        self._silence, self.is_silent = until, True
+        if self._socket is not None:
+            loop = asyncio.get_running_loop()
+            self._hanging_up = loop.create_task(self._socket.close())
+
     async def run(self) -> None:
         """Keep connected until `close`.
 
@@ -140,10 +152,20 @@ class Connection:
                 reason = str(error)
             if self._closing:
                 return
+            if self._silence is not None:
+                await self._keep_silence(self._silence)
+                continue
             self._handlers.lost(reason)
             pause = _FIRST_PAUSE if time.monotonic() - began > _LONGEST_PAUSE else pause
             await asyncio.sleep(random.uniform(0.5, 1.0) * pause)  # noqa: S311 - not a secret
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _keep_silence(self, silence: Coroutine[Any, Any, None]) -> None:
+        self._handlers.lost("frozen")
+        await silence
+        self._silence, self.is_silent = None, False
+        self._contact = time.monotonic()  # what is held does nothing: it may ask for a lease long
+        self._handlers.thawed()
 
     async def close(self) -> None:
         """Send what is waiting, then close for good."""

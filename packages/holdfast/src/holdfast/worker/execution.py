@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from holdfast.machines import get_machine
@@ -36,6 +37,7 @@ class Executions:
 
     Attributes:
         pool: The task processes; None until the server has sent their variables.
+        on_prepared: Told of each run whose process has closed its connections.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Executions:
         people: People,
     ) -> None:
         self.pool: Pool | None = None
+        self.on_prepared: Callable[[str], None] = lambda _run_id: None
         self._capacity = capacity
         self._held = held
         self._backlog = backlog
@@ -91,8 +94,14 @@ class Executions:
             if run is not None and is_current:
                 self._done(run, message)
             self._backlog.ended((message["end"] - message["start"]) / 1e9)
-        elif run is None or not is_current:
-            return
+        elif run is not None and is_current:
+            self._heard_of(run, message)
+
+    def _heard_of(self, run: Run, message: Frame) -> None:
+        """A run that executes has said something through its process."""
+        operation = message["op"]
+        if operation == "prepared":
+            self.on_prepared(run.id)
         elif operation == "wait":
             self._suspend(run, message)
         elif operation == "telemetry" and run.trace is not None:

@@ -129,12 +129,24 @@ class TaskProcess:
             self._has_strays = False
         elif operation == "exit":
             self._ended.set()
-        elif run is None or run.id != message["run"]:
-            return  # it has ended in the meantime
-        elif operation == "resume":
+        elif run is not None and run.id == message["run"]:  # else it has ended in the meantime
+            self._received_for(run, message)
+
+    def _received_for(self, run: _Run, message: Frame) -> None:
+        operation = message["op"]
+        if operation == "resume":
             run.resume([WaitpointResult(**result) for result in message["results"]])
         elif operation == "cancel":
             run.cancel(message.get("reason", ""))
+        elif operation == "prepare":
+            asyncio.get_running_loop().create_task(self._prepare(run))
+
+    async def _prepare(self, run: _Run) -> None:
+        """Close what is open to the outside: this process is about to be frozen."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        self.send({"op": "prepared", "run": run.id})
 
     async def _execute(self, run: _Run) -> None:
         started = time.time_ns()

@@ -60,6 +60,8 @@ class Watch:
 
     def _fence(self) -> None:
         """Stop what may run elsewhere by now: no contact for the length of a lease."""
+        if self._connection.is_silent:
+            return
         silence = time.monotonic() - self._connection.contact
         if not self.lease_seconds or silence <= self.lease_seconds:
             return

@@ -13,12 +13,13 @@ from typing import Any
 
 from holdfast import protocol
 from holdfast.manifest import sdk_version
-from holdfast.protocol import Beat, Drain, Hello, Message, Welcome
+from holdfast.protocol import Beat, Drain, Freeze, Hello, Message, Prepare, Welcome
 from holdfast.telemetry import Exporter
 from holdfast.worker import cgroups, endings
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection, Handlers
 from holdfast.worker.execution import Executions
+from holdfast.worker.freezing import Freezing
 from holdfast.worker.held import HeldRuns
 from holdfast.worker.options import WorkerOptions
 from holdfast.worker.orders import Orders
@@ -52,6 +53,7 @@ class Worker:
                 welcomed=self._welcomed,
                 received=self._received,
                 lost=self._disconnected,
+                thawed=self._thawed,
                 beat=lambda: Beat(holding=self._held.to_wire()),
             ),
         )
@@ -76,6 +78,16 @@ class Worker:
             executions=self._executions,
             people=self._people,
         )
+        self._freezing = Freezing(
+            held=self._held,
+            connection=self._connection,
+            close_others=lambda: self._spawn(self._exporter.disconnect()),
+        )
+        self._executions.on_prepared = self._freezing.heard
+        self._orders.handlers |= {
+            Prepare: self._freezing.prepare,
+            Freeze: self._freezing.freeze,
+        }
         self._watch = Watch(
             held=self._held,
             backlog=self._backlog,
@@ -158,6 +170,8 @@ class Worker:
             instance=options.instance,
             labels=options.labels,
             holding=self._held.to_wire(),
+            can_freeze=True,
+            checkpoint=self._freezing.checkpoint,
         )
 
     def _welcomed(self, welcome: Welcome) -> None:
@@ -175,6 +189,7 @@ class Worker:
                 groups=cgroups.open_groups(),
             )
             self._spawn(self._start_pool(self._executions.pool))
+        self._freezing.adopted(welcome.adopted)
         for run in self._held:
             self._held.say_again(run)
 
@@ -201,6 +216,10 @@ class Worker:
             self.drain()
         else:
             self._orders.handlers[type(message)](message)
+
+    def _thawed(self) -> None:
+        """Be somebody new: the session before was frozen, and an image of it may still exist."""
+        self._session = str(uuid.uuid4())
 
     def _disconnected(self, reason: str) -> None:
         self._people.tell("disconnected", detail=reason)
