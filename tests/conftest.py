@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="bundled",
         help="run on the wheel's PostgreSQL (default) or on the one that the system has",
     )
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of all pages there")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,116 @@
+"""An environment as it looks after a busy morning: something of everything, for whoever looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apps.accounts.models import User
+from apps.core import clock
+from apps.core.ids import public_id
+from apps.deployments.models import Task
+from apps.runs.operations.cancel import cancel_run
+from apps.runs.operations.trigger import TriggerRequest, trigger_run
+from tests import factories
+from tests.runs.engine import Worker, ask, completed, failed, suspended, version
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "description": "Whom to greet"},
+        "times": {"type": "integer", "default": 1, "minimum": 1},
+        "loud": {"type": "boolean", "default": False},
+    },
+}
+_BOB = '{"name": "bob"}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Furnished:
+    """Acme's production, and things in it worth a look."""
+
+    tenant: factories.Tenant
+    person: User
+    root: str
+    run: str
+    failed_run: str
+    waiting_run: str
+
+    def path(self, below: str) -> str:
+        return f"{self.root}/{below}"
+
+
+def furnish() -> Furnished:
+    """Acme with a version, runs in every state, and alice in front of it."""
+    tenant = factories.acme()
+    now = clock.now() - timedelta(minutes=5)
+    made = version(tenant.production, "greet", "parent", "send-mail")
+    Task.objects.filter(version=made, slug="greet").update(payload_schema=_SCHEMA)
+    worker = Worker(made, free=20)
+    done = _done(tenant, worker, now)
+    broken = _failed(tenant, worker, now)
+    waiting = _waiting(tenant, worker, now)
+    _queued(tenant, now)
+    canceled = ask(tenant.scope, "send-mail", now=now).run_id
+    cancel_run(tenant.scope, run_id=canceled, now=now + timedelta(seconds=3))
+    return Furnished(
+        tenant=tenant,
+        person=factories.alice(),
+        root=(
+            f"/orgs/{tenant.organization.slug}/projects/{tenant.project.slug}"
+            f"/env/{tenant.production.slug}"
+        ),
+        run=public_id("run", done),
+        failed_run=public_id("run", broken),
+        waiting_run=public_id("run", waiting),
+    )
+
+
+def _done(tenant: factories.Tenant, worker: Worker, now: datetime):
+    request = TriggerRequest(
+        task="greet", payload='{"name": "alice", "times": 3}', tags=("customer_1", "welcome"),
+        metadata={"progress": 0.4, "step": "greeting"},
+    )  # fmt: skip
+    run_id = trigger_run(tenant.scope, request=request, now=now).run_id
+    (work,) = worker.claim(now=now, free=1)
+    worker.start(work, now=now)
+    worker.say(
+        completed(work, output='"hello alice"', executed_ms=1_240),
+        now=now + timedelta(seconds=2),
+    )
+    return run_id
+
+
+def _failed(tenant: factories.Tenant, worker: Worker, now: datetime):
+    error = {
+        "type": "BUILT_IN_ERROR",
+        "name": "ConnectionError",
+        "message": "the mail server refused the connection",
+        "stackTrace": 'File "tasks/mail.py", line 12, in send\n    server.connect(host)\n',
+    }
+    run_id = ask(tenant.scope, "send-mail", now=now, tags=("customer_2",)).run_id
+    (work,) = worker.claim(now=now, free=1)
+    worker.start(work, now=now)
+    worker.say(failed(work, error=error, executed_ms=310), now=now + timedelta(seconds=1))
+    return run_id
+
+
+def _waiting(tenant: factories.Tenant, worker: Worker, now: datetime):
+    run_id = ask(tenant.scope, "parent", now=now).run_id
+    (work,) = worker.claim(now=now, free=1)
+    worker.start(work, now=now)
+    child = ask(
+        tenant.scope, "greet", payload=_BOB, parent_run_id=run_id, resume_parent=True, now=now
+    )  # fmt: skip
+    worker.say(suspended(work, child.waitpoint_id), now=now + timedelta(seconds=1))
+    (below,) = worker.claim(now=now, free=1)
+    worker.start(below, now=now + timedelta(seconds=2))
+    return run_id
+
+
+def _queued(tenant: factories.Tenant, now: datetime) -> None:
+    for number in range(8):
+        key = f"customer_{number % 3}"
+        ask(tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=key)
+    ask(tenant.scope, "send-mail", now=now, delay_until=clock.now() + timedelta(hours=1))

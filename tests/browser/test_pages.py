@@ -1,0 +1,80 @@
+"""Every page, in light and dark, wide and narrow: nothing amiss for eyes, ears and policies.
+
+`--screenshots=FOLDER` keeps a picture of each (`make screenshots`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.furnished import Furnished, furnish
+from tests.browser.visitor import NARROW, WIDE
+
+# name -> address; what begins with / is no part of the environment
+PAGES = {
+    "runs": "runs",
+    "runs-empty": "runs?task=nothing",
+    "run": "runs/{run}",
+    "run-failed": "runs/{failed_run}",
+    "run-waiting": "runs/{waiting_run}",
+    "tasks": "tasks",
+    "test": "test",
+    "test-task": "test?task=greet",
+    "deployments": "deployments",
+    "account": "/account",
+    "account-tokens": "/account/tokens",
+    "account-sessions": "/account/sessions",
+    "account-security": "/account/security",
+}
+OUTSIDE = {"sign-in": "/sign-in"}
+
+
+@pytest.fixture
+def pictures(request) -> Path | None:
+    folder = request.config.option.screenshots
+    if folder is None:
+        return None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_is_amiss_on_any_page(window, theme, size, pictures, subtests):
+    furnished = furnish()
+    visitor = window(theme=theme, size=size)
+    for name, path in OUTSIDE.items():
+        with subtests.test(name):
+            _look(visitor, path, name, pictures, theme, size)
+    visitor.sign_in(furnished.person)
+    for name, path in PAGES.items():
+        with subtests.test(name):
+            _look(visitor, _address(furnished, path), name, pictures, theme, size)
+
+
+def _address(furnished: Furnished, path: str) -> str:
+    if path.startswith("/"):
+        return path
+    return furnished.path(
+        path.format(
+            run=furnished.run,
+            failed_run=furnished.failed_run,
+            waiting_run=furnished.waiting_run,
+        )
+    )
+
+
+def _look(visitor, path, name, pictures, theme, size) -> None:
+    page = visitor.goto(path)
+    if pictures is not None:
+        width = "wide" if size == WIDE else "narrow"
+        page.screenshot(path=pictures / f"{name}-{width}-{theme}.png")
+    found, visitor.complaints = visitor.unexpected(), []
+    assert found == []
+    assert page.locator("h1").count() == 1, "a page says once what it is"
+    assert visitor.accessibility() == []
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), (
+        "it scrolls aside"
+    )
