@@ -18,6 +18,7 @@ from holdfast.context import Context, ctx
 from holdfast.durable import StepOptions, now, patched, random, step, step_sync, uuid
 from holdfast.errors import (
     Abort,
+    BatchAbandoned,
     ChildRunFailed,
     DuplicateTask,
     Evicted,
@@ -37,6 +38,7 @@ from holdfast.hooks import global_hooks
 from holdfast.log import logger
 from holdfast.metadata import metadata
 from holdfast.retry import Retry
+from holdfast.schedules import Schedule, ScheduledRun, schedule
 from holdfast.tags import tags
 from holdfast.tasks import Queue, Task, task
 from holdfast.triggering import (
@@ -63,6 +65,7 @@ middleware = global_hooks.middleware
 __all__ = [
     "Abort",
     "ApiError",
+    "BatchAbandoned",
     "BatchHandle",
     "ChildRunFailed",
     "Context",
@@ -81,6 +84,8 @@ __all__ = [
     "Retry",
     "RunCanceled",
     "RunHandle",
+    "Schedule",
+    "ScheduledRun",
     "StepFailed",
     "StepOptions",
     "StepTimedOut",
@@ -106,6 +111,7 @@ __all__ = [
     "on_wait",
     "patched",
     "random",
+    "schedule",
     "step",
     "step_sync",
     "tags",

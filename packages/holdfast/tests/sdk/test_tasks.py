@@ -33,10 +33,11 @@ class Options(TypedDict):
 
 
 def test_the_surface_is_what_it_is():
-    assert sorted(holdfast.__all__) == [
-        "Abort", "ApiError", "BatchHandle", "ChildRunFailed", "Context", "DuplicateTask",
+    assert sorted(holdfast.__all__) == sorted([
+        "Abort", "ApiError", "BatchAbandoned", "BatchHandle", "ChildRunFailed", "Context", "DuplicateTask",
         "HoldfastClient", "HoldfastError", "IdempotencyKey", "NotInRun", "Options", "OutOfMemory",
         "OutputInvalid", "PayloadInvalid", "Queue", "Retry", "RunCanceled", "RunHandle",
+        "Schedule", "ScheduledRun", "schedule",
         "SyncHoldfastClient", "Task", "TokenInvalid", "TokenTimedOut", "batch_trigger",
         "batch_trigger_and_wait", "batch_trigger_sync",
         "Evicted", "NonDeterminismError", "StepFailed", "StepOptions", "StepTimedOut", "now", "patched",
@@ -44,7 +45,7 @@ def test_the_surface_is_what_it_is():
         "ctx", "item", "logger", "metadata", "middleware", "on_cancel",
         "on_complete", "on_failure", "on_resume", "on_start", "on_success", "on_wait", "tags",
         "task", "trigger", "trigger_and_wait", "trigger_sync", "wait",
-    ]  # fmt: skip
+    ])  # fmt: skip
     assert all(hasattr(holdfast, name) for name in holdfast.__all__)
 
 

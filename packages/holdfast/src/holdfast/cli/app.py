@@ -11,6 +11,7 @@ import click
 from holdfast.cli import (
     account,
     batch,
+    bulk,
     deploy,
     dev,
     init,
@@ -52,6 +53,7 @@ for _command in (
     trigger.trigger,
     runs.runs,
     batch.batch,
+    bulk.bulk,
     schedules.schedules,
     tokens.tokens,
     variables.env,

@@ -25,7 +25,9 @@ from holdfast._http import (
 )
 from holdfast.client import triggers
 from holdfast.client.account import Account
+from holdfast.client.bulk import BulkActions
 from holdfast.client.deployments import Deployments
+from holdfast.client.packets import Packets
 from holdfast.client.results import BatchHandle, RunHandle
 from holdfast.client.runs import Batches, IdempotencyKeys, Runs
 from holdfast.client.schedules import Schedules
@@ -68,8 +70,10 @@ class _Client(Group[Transport]):
         super().__init__(settings, transport)
         self.runs: Runs[Transport] = Runs(settings, transport)
         self.batches: Batches[Transport] = Batches(settings, transport)
+        self.bulk: BulkActions[Transport] = BulkActions(settings, transport)
         self.schedules: Schedules[Transport] = Schedules(settings, transport)
         self.idempotency_keys: IdempotencyKeys[Transport] = IdempotencyKeys(settings, transport)
+        self.packets: Packets[Transport] = Packets(settings, transport)
         self.tokens: Tokens[Transport] = Tokens(settings, transport)
         self.variables: Variables[Transport] = Variables(settings, transport)
         self.deployments: Deployments[Transport] = Deployments(settings, transport)

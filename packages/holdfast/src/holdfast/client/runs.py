@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from holdfast import packets
-from holdfast._http import AsyncTransport, Call, Flow, Pause, SyncTransport
+from holdfast._http import AsyncTransport, Call, Flow, Pause, Response, SyncTransport
 from holdfast.api_errors import NotFoundError
 from holdfast.client import triggers
 from holdfast.client.results import (
@@ -27,6 +27,7 @@ from holdfast.client.results import (
 )
 from holdfast.client.surface import Group, operation, paged
 from holdfast.client.triggers import Duration, TriggerOptions
+from holdfast.protocol import Entry
 
 Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
 
@@ -34,6 +35,7 @@ Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
 Events: TypeAlias = list[dict[str, Any]]
 
 _LONGEST_POLL_SECONDS = 1.0
+_JOURNAL_PAGE = 500
 _RESULTS_PER_PAGE = 250
 
 
@@ -48,6 +50,8 @@ class RunFilters(TypedDict, total=False):
         queue: ``task/<id>`` or the name of a custom queue.
         machine: One or more presets.
         batch: The id of a batch.
+        schedule: The id of the schedule that started them.
+        bulk_action: The id of the bulk action that canceled or made them.
         is_test: Only tests, or only others.
         period: How far back, such as ``7d``.
         created_from: Not older than this.
@@ -61,6 +65,8 @@ class RunFilters(TypedDict, total=False):
     queue: str | Sequence[str]
     machine: str | Sequence[str]
     batch: str
+    schedule: str
+    bulk_action: str
     is_test: bool
     period: str
     created_from: datetime
@@ -75,6 +81,8 @@ _FILTERS = {
     "queue": "filter[queue]",
     "machine": "filter[machine]",
     "batch": "filter[batch]",
+    "schedule": "filter[schedule]",
+    "bulk_action": "filter[bulkAction]",
     "is_test": "filter[isTest]",
     "period": "filter[createdAt][period]",
     "created_from": "filter[createdAt][from]",
@@ -193,6 +201,31 @@ class Runs(Group[Transport]):
             path=_path(run_id, "logs"),
             query={"page[size]": size, "page[after]": after},
             parse=read_page(RunLog),
+        )
+
+    @paged
+    def journal(self, run_id: str, *, size: int | None = None, after: str | None = None
+                ) -> Call[Page[Entry]]:  # fmt: skip
+        """What a durable run has done, oldest first."""
+        return Call(
+            method="GET",
+            path=_path(run_id, "journal"),
+            query={"page[size]": size or _JOURNAL_PAGE, "page[after]": after},
+            parse=_journal_page,
+        )
+
+    @operation
+    def fork(self, run_id: str, *, start: str, version: str | None = None) -> Flow[RunHandle]:
+        """Start a new run with the journal of a durable one up to an entry.
+
+        Args:
+            run_id: The run, finished or not.
+            start: The position of the entry that is done again, or the name of a step.
+            version: The version to run on; the current one by default.
+        """
+        body = {"from": start} | ({"version": version} if version else {})
+        return self._send(
+            Call(method="POST", path=_path(run_id, "fork"), body=body, parse=read(RunHandle))
         )
 
     @operation
@@ -331,3 +364,15 @@ def _nothing(_response: Any) -> None:
 def _field(name: str) -> Any:
     """A parser that takes one field of the body."""
     return lambda response: response.json()[name]
+
+
+def _journal_page(response: Response) -> Page[Entry]:
+    body = response.json()
+    data = [
+        Entry(**{_ENTRY_KEYS.get(name, name): value for name, value in entry.items()})
+        for entry in body["data"]
+    ]
+    return Page(data=data, next=(body.get("pagination") or {}).get("next"))
+
+
+_ENTRY_KEYS = {"outputType": "output_type", "startedMs": "started_ms", "tookMs": "took_ms"}
