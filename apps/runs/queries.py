@@ -39,6 +39,7 @@ from apps.runs.models import (
     Waitpoint,
 )
 from apps.runs.states import RunStatus, WaitpointKind, WaitpointStatus
+from apps.runs.waits import why_waiting
 
 
 def get_run(scope: Scope, run_id: UUID) -> Run:
@@ -319,11 +320,6 @@ def _why_delayed(run: Run) -> str:
     return f"It will be {'tried again' if run.attempt_count else 'queued'} at {moment}."
 
 
-def _why_waiting(run: Run) -> str:
-    count = Wait.objects.filter(run_id=run.pk, waitpoint__completed_at=None).count()
-    return f"It waits for {count} waitpoint{'s' if count != 1 else ''} and holds no slot."
-
-
 def _how_executing(run: Run) -> str:
     if Lease.objects.filter(pk=run.pk, is_started=False).exists():
         return "Its worker is about to try it again."
@@ -386,7 +382,7 @@ _EXPLANATIONS: dict[RunStatus, Callable[[Run], str]] = {
     RunStatus.QUEUED: _why_queued,
     RunStatus.DEQUEUED: lambda _: "A worker has been given it and is about to start it.",
     RunStatus.EXECUTING: _how_executing,
-    RunStatus.WAITING: _why_waiting,
+    RunStatus.WAITING: why_waiting,
 }
 
 

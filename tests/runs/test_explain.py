@@ -8,12 +8,15 @@ from uuid import uuid4
 import pytest
 
 from apps.core.errors import NotFound
-from apps.deployments.models import Queue, WorkerSession
+from apps.core.ids import new_id, public_id
+from apps.deployments.models import Checkpoint, Instance, Pool, Queue, WorkerSession
 from apps.environments.models import Environment
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.duties import expire
 from apps.runs.operations.versions import apply_queues
+from apps.runs.operations.waitpoints import create_token
 from apps.runs.queries import explain
+from holdfast.protocol import Timed
 from tests.runs.engine import (
     NOW,
     Worker,
@@ -155,7 +158,9 @@ def test_it_waits_and_is_woken(acme, worker, why):
     worker.start(parent)
     children = [ask(acme.scope, parent_run_id=run, resume_parent=True) for _ in range(2)]
     worker.say(suspended(parent, *(child.waitpoint_id for child in children)))
-    assert why(run) == "It waits for 2 waitpoints and holds no slot."
+    assert why(run) == (
+        "It waits for 2 runs, and holds no slot. Its worker keeps the process in memory."
+    )
     worker.say(completed(worker.claim()[0]))
     assert why(run) == (
         "What it waited for has happened; it goes on when its worker has a free place."
@@ -183,3 +188,47 @@ def test_charlie_is_told_nothing(acme, worker, charlie):
     for run_id in (run, unknown_run()):
         with pytest.raises(NotFound):
             explain(charlie.scope, run_id)
+
+
+def test_it_waits_for_a_person_or_for_a_time(acme, worker, why):
+    run = trigger(acme.scope)
+    (work,) = worker.claim()
+    worker.start(work)
+    token = create_token(acme.scope, timeout_at=later(90), now=NOW).waitpoint_id
+    chosen = new_id()
+    time = Timed(id=public_id("waitpoint", chosen), due_ms=round(later(60).timestamp() * 1000))
+    worker.say(suspended(work, token, chosen, times=[time]))
+    assert why(run) == (
+        f"It waits for the token {public_id('waitpoint', token)}, until 2026-11-24 12:01:30 UTC or "
+        "until 2026-11-24 12:01:00 UTC, and holds no slot. Its worker keeps the process in memory."
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "Its worker keeps the process in memory: its provider takes no snapshots."),
+        ("taken", "Its process is frozen in an image, and costs nothing until then."),
+    ],
+)
+def test_it_waits_at_a_worker_of_a_provider(acme, worker, why, state, said):
+    run = trigger(acme.scope)
+    (work,) = worker.claim()
+    worker.start(work)
+    worker.say(suspended(work, create_token(acme.scope, now=NOW).waitpoint_id))
+    pool, _ = Pool.objects.get_or_create(
+        name="local", defaults={"provider": "process", "created_at": NOW}
+    )
+    instance = Instance.objects.create(
+        pool=pool, environment=acme.production, version=worker.version, machine="", created_at=NOW
+    )
+    WorkerSession.objects.create(
+        pk=worker.session_id, environment=acme.production, version=worker.version, capacity=1,
+        instance_id=instance.pk, coordinator=new_id(), connected_at=NOW, seen_at=NOW,
+    )  # fmt: skip
+    if state is not None:
+        Checkpoint.objects.create(
+            pool=pool, instance=instance, session_id=worker.session_id, state=state,
+            created_at=NOW, moved_at=NOW,
+        )  # fmt: skip
+    assert why(run).endswith(said)
