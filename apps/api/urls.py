@@ -14,6 +14,7 @@ from apps.api.views import (
     bulk,
     deployments,
     environments,
+    journals,
     packets,
     queues,
     runs,
@@ -50,6 +51,8 @@ urlpatterns = [
     path("api/v1/runs/<str:run>/metadata", runs.RunMetadata.as_view()),
     path("api/v1/runs/<str:run>/result", runs.RunResult.as_view()),
     path("api/v1/runs/<str:run>/events", runs.RunEvents.as_view()),
+    path("api/v1/runs/<str:run>/journal", journals.RunJournal.as_view()),
+    path("api/v1/runs/<str:run>/fork", journals.RunFork.as_view()),
     re_path(
         r"^api/v1/runs/(?P<run>[^/]+)/packets/(?P<part>payload|output)$",
         packets.RunPacket.as_view(),

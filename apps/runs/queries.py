@@ -28,6 +28,7 @@ from apps.runs.models import (
     BulkAction,
     BulkItem,
     EnvironmentSlots,
+    JournalEntry,
     Lane,
     Lease,
     ReadyRun,
@@ -114,6 +115,15 @@ def list_events(scope: Scope, run_id: UUID) -> list[RunEvent]:
     """What happened to a run, in order."""
     get_run(scope, run_id)
     return list(RunEvent.objects.filter(run_id=run_id).order_by("position"))
+
+
+def list_journal(
+    scope: Scope, run_id: UUID, *, after: int = 0, most: int = 100
+) -> list[JournalEntry]:
+    """What a durable run has done, in order."""
+    get_run(scope, run_id)
+    entries = JournalEntry.objects.filter(run_id=run_id, seq__gt=after)
+    return list(entries.order_by("seq")[:most])
 
 
 def child_runs(scope: Scope, run_id: UUID, *, most: int = 100) -> list[Run]:

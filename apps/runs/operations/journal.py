@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from apps.core import sql
 from apps.runs.limits import limits
-from apps.runs.models import Attempt, JournalEntry, Run
+from apps.runs.models import Attempt, JournalEntry
 from holdfast.protocol import Entry
 
 FORK = "fork"
@@ -107,11 +107,11 @@ def rewind(run_id: UUID, seqs: Sequence[int]) -> None:
         entries.filter(Q(seq__in=seqs) | Q(after__gte=max(seqs))).delete()
 
 
-def copy_journal(source: UUID, target: Run, *, before: int) -> int:
+def copy_journal(source: UUID, target: UUID, *, before: int) -> int:
     """Give a run the entries of another that come before an entry; returns how many."""
     entries = list(JournalEntry.objects.filter(run_id=source, seq__lt=before).order_by("seq"))
     for entry in entries:
-        entry.run_id = target.pk
+        entry.run_id = target
     sql.insert(entries)
     return len(entries)
 

@@ -8,17 +8,24 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.machines import get_machine
-from holdfast.protocol import Completed, Failed, MetadataChanged, Suspended, Timed
+from holdfast.protocol import Completed, Entry, Failed, MetadataChanged, Steps, Suspended, Timed
 from holdfast.worker import endings, linux
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection
 from holdfast.worker.endings import Verdict
+from holdfast.worker.eviction import Evictions
 from holdfast.worker.frames import Frame
 from holdfast.worker.held import HeldRuns
 from holdfast.worker.people import People
 from holdfast.worker.pool import Pool, TaskProcess
 from holdfast.worker.run import Run
 from holdfast.worker.tracing import RunTelemetry, trace_of
+
+_REPLAY_SECONDS = 60.0
+"""How long a run may take until it has come to where its journal ends."""
+
+_EVICTION_SECONDS = 10.0
+"""How long a run may take to leave its process."""
 
 _LATE_SECONDS = 1.0
 """How long a run may go on after it was told that its time is up."""
@@ -50,6 +57,7 @@ class Executions:
         telemetry: RunTelemetry,
         people: People,
     ) -> None:
+        self._evictions = Evictions(held, most=capacity)
         self.pool: Pool | None = None
         self.on_prepared: Callable[[str], None] = lambda _run_id: None
         self._capacity = capacity
@@ -81,6 +89,8 @@ class Executions:
         if limit is None or run.result is not None:
             return
         left = max(0.0, limit - run.executed_before) + _LATE_SECONDS
+        if run.order.journal_length:
+            left += _REPLAY_SECONDS
         loop = asyncio.get_running_loop()
         run.deadline = loop.call_later(left, self.kill, run, endings.over_time(limit))
 
@@ -90,7 +100,7 @@ class Executions:
         is_current = run is not None and run.process is process
         operation = message["op"]
         if operation == "done":
-            self._free(process, run, used_up=message["exit"])
+            self._free(process, run if is_current else None, used_up=message["exit"])
             if run is not None and is_current:
                 self._done(run, message)
             self._backlog.ended((message["end"] - message["start"]) / 1e9)
@@ -104,6 +114,8 @@ class Executions:
             self.on_prepared(run.id)
         elif operation == "wait":
             self._suspend(run, message)
+        elif operation == "steps":
+            self._record(run, message)
         elif operation == "telemetry" and run.trace is not None:
             self._telemetry.reported(run.order, run.attempt, run.trace, message["records"])
         elif operation == "metadata":
@@ -112,6 +124,28 @@ class Executions:
                     run=run.id, generation=run.generation, operations=message["operations"]
                 )
             )
+
+    def let_go(self, run: Run) -> None:
+        """Only the rows of a waiting run are left: free its process, and forget it."""
+        process, run.process = run.process, None
+        self._record_span(run)
+        self._held.forget(run, kill=False)
+        self._people.tell("evicted", run)
+        if process is None:
+            return
+        if self._task(run).get("isolation") == "run":
+            process.kill()
+            return
+        if run.cpus is not None:
+            run.cpus.release()
+        process.send({"op": "evict", "run": run.id})
+        loop = asyncio.get_running_loop()
+        loop.call_later(_EVICTION_SECONDS, self._insist, process, process.runs)
+
+    def _insist(self, process: TaskProcess, runs: int) -> None:
+        """Kill a process that has not left the run which it was told to leave."""
+        if process.busy_with is not None and process.runs == runs:
+            process.kill()
 
     def process_ended(self, process: TaskProcess) -> None:
         """A task process is gone; so is the run that it may have executed."""
@@ -179,20 +213,35 @@ class Executions:
     def _suspend(self, run: Run, message: Frame) -> None:
         if message["resumes"] != run.resumes:
             return  # it crossed an order to go on; the process says anew what it waits for
+        times = [Timed(**time) for time in message["times"]]
+        is_durable = bool(self._task(run).get("durable"))
         run.suspended = Suspended(
             run=run.id,
             generation=run.generation,
             waitpoints=message["waitpoints"],
-            times=[Timed(**time) for time in message["times"]],
+            times=times,
             executed_ms=message["executed_ms"],
+            release=is_durable and self._evictions.is_long(message["waitpoints"], times),
         )
-        run.executed_before = message["executed_ms"] / 1000
+        run.executed_before = (run.order.attempt_executed_ms + message["executed_ms"]) / 1000
         if run.deadline is not None:
             run.deadline.cancel()
             run.deadline = None
         self._held.report(run, run.suspended)
+        if is_durable and not run.suspended.release:
+            self._evictions.hold(run)
         self._people.tell("waiting", run)
         self._backlog.dispatch()
+
+    def _record(self, run: Run, message: Frame) -> None:
+        """Pass on what a run has done; it is kept here until the server has it."""
+        entries = [Entry(**entry) for entry in message["entries"]]
+        run.unrecorded += entries
+        run.has_journal = True
+        self._connection.send(
+            Steps(run=run.id, generation=run.generation, entries=entries),
+            is_urgent=message["is_urgent"],
+        )
 
     def _done(self, run: Run, message: Frame) -> None:
         run.disarm()
@@ -216,6 +265,7 @@ class Executions:
                 outcome=message["ending"],
                 error=message["error"],
                 retry_delay_ms=message["retry_delay_ms"],
+                rewind=message["rewind"],
                 **common,
             )
             self._people.tell_failed(run, run.result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from holdfast.protocol import Completed, Failed, Held, Rejected, Suspended
+from holdfast.protocol import Completed, Failed, Held, Rejected, Steps, Suspended
 from holdfast.worker.connection import Connection
 from holdfast.worker.run import Run
 
@@ -77,6 +77,10 @@ class HeldRuns:
         """Repeat what the server may not have heard on the connection before."""
         if run.is_started:
             self._connection.send(run.started)
+        if run.unrecorded:
+            self._connection.send(
+                Steps(run=run.id, generation=run.generation, entries=list(run.unrecorded))
+            )
         if run.result is not None:
             self.report(run, run.result)
         elif run.suspended is not None:

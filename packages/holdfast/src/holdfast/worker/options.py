@@ -47,7 +47,7 @@ class WorkerEvent:
 
     Attributes:
         kind: ``connected``, ``disconnected``, ``ready``, ``started``, ``waiting``, ``resumed``,
-            ``completed``, ``failed``, ``draining``, ``stopped``.
+            ``evicted``, ``completed``, ``failed``, ``draining``, ``stopped``.
         run: The run it is about.
         task: The run's task.
         attempt: The number of the attempt.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from holdfast.protocol import Cancel, Execute, Malformed, Message, Resume, Settled, Stale
+from holdfast.protocol import Cancel, Execute, Malformed, Message, Recorded, Resume, Settled, Stale
 from holdfast.worker import endings
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.execution import Executions
@@ -41,6 +41,7 @@ class Orders:
         self._people = people
         self.handlers: dict[type[Message], Callable[[Any], None]] = {
             Execute: self._accept,
+            Recorded: self._recorded,
             Settled: self._settled,
             Resume: self._resume,
             Cancel: self._cancel,
@@ -54,7 +55,13 @@ class Orders:
             if known.generation >= order.generation:
                 return  # said twice
             self._held.forget(known, kill=True)
-        run = Run(order=order, generation=order.generation, attempt=order.attempt)
+        run = Run(
+            order=order,
+            generation=order.generation,
+            attempt=order.attempt,
+            has_journal=order.journal_length > 0,
+            executed_before=order.attempt_executed_ms / 1000,
+        )
         self._held.add(run)
         self._backlog.add(run)
 
@@ -68,8 +75,19 @@ class Orders:
         if message.outcome == "retry_here":
             if run.result is not None:  # else it was said twice: the next attempt is under way
                 self._retry_here(run, message)
+        elif message.outcome == "released":
+            self._executions.let_go(run)
         else:
             self._held.forget(run, kill=run.result is None)
+
+    def _recorded(self, message: Recorded) -> None:
+        run = self._held.get(message.run)
+        # under the generation before, when the run was resumed in the meantime
+        if run is None or message.generation not in {run.generation, run.generation - 1}:
+            return
+        run.unrecorded = [each for each in run.unrecorded if each.seq > message.through]
+        if run.process is not None:
+            run.process.send({"op": "recorded", "run": run.id, "through": message.through})
 
     def _retry_here(self, run: Run, message: Settled) -> None:
         run.begin_again(message.attempt)
@@ -88,6 +106,8 @@ class Orders:
             return
         run.generation = message.generation
         run.suspended = run.unanswered_since = None
+        if run.hold is not None:
+            run.hold.cancel()
         if run.process is None:
             return
         run.process.send(run.to_resume(message))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from holdfast.protocol import (
     Cancel,
     Completed,
+    Entry,
     Execute,
     Failed,
     Rejected,
@@ -41,6 +42,9 @@ class Run:
     cancel: Cancel | None = None
     timer: asyncio.TimerHandle | None = None
     deadline: asyncio.TimerHandle | None = None
+    hold: asyncio.TimerHandle | None = None
+    unrecorded: list[Entry] = field(default_factory=list)
+    has_journal: bool = False
     executed_before: float = 0.0
     taken_at: float = field(default_factory=time.monotonic)
     unanswered_since: float | None = None
@@ -60,16 +64,26 @@ class Run:
 
     def disarm(self) -> None:
         """Stop its timers."""
-        for handle in (self.timer, self.deadline):
+        for handle in (self.timer, self.deadline, self.hold):
             if handle is not None:
                 handle.cancel()
-        self.timer = self.deadline = None
+        self.timer = self.deadline = self.hold = None
 
     def begin_again(self, attempt: int | None) -> None:
         """Forget how the attempt before went; the next one keeps the run's place."""
         self.result = self.suspended = self.verdict = self.unanswered_since = None
         self.is_started, self.executed_before, self.resumes = False, 0.0, 0
         self.attempt = attempt or self.attempt + 1
+        # what the attempt before has recorded, and what its failure takes back, the server knows
+        length = 1 if self.has_journal else 0
+        self.order = replace(
+            self.order,
+            is_resumed=False,
+            attempt_executed_ms=0,
+            journal=[],
+            journal_length=length,
+            results=[],
+        )
 
     def to_execute(self, traceparent: str) -> Frame:
         """The order to a task process to execute it."""
@@ -85,6 +99,11 @@ class Run:
             "max_duration": order.max_duration_seconds,
             "metadata": order.metadata,
             "traceparent": traceparent,
+            "is_resumed": order.is_resumed,
+            "executed_before": order.attempt_executed_ms / 1000,
+            "journal": [asdict(entry) for entry in order.journal],
+            "journal_length": order.journal_length,
+            "results": [asdict(result) for result in order.results],
         }
 
     def to_resume(self, message: Resume) -> Frame:

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +28,11 @@ from holdfast.client.triggers import BatchItem, TriggerOptions
 from holdfast.errors import BatchAbandoned, HoldfastError, internal_error
 from holdfast.hooks import run_hooks_safely
 from holdfast.ids import new_waitpoint_id, waitpoint_id_of
+from holdfast.journal import Journal, ignore_evictions, make_task
 from holdfast.log import capture_output
 from holdfast.metadata import RunMetadata
-from holdfast.protocol import WaitpointResult
+from holdfast.protocol import Entry, WaitpointResult
+from holdfast.recording import Recording
 from holdfast.runtime import RunState
 from holdfast.tasks import registry
 from holdfast.tokens import RemoteTokens
@@ -44,6 +46,7 @@ PATIENCE_SECONDS = 900.0
 _log = logging.getLogger("holdfast.worker")
 
 _FLUSH_SECONDS = 0.25
+_RECORD_SECONDS = 0.002
 _MAX_RECORDS = 5_000
 _MAX_BACKLOG_BYTES = 4 * 1024 * 1024
 _THREADS = 8
@@ -93,6 +96,7 @@ class TaskProcess:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="task"))
         loop.set_task_factory(self._made_task)
+        loop.set_exception_handler(ignore_evictions)
         own = asyncio.current_task()
         if own is not None:
             self._own_tasks.add(own)
@@ -136,6 +140,10 @@ class TaskProcess:
         operation = message["op"]
         if operation == "resume":
             run.resume([WaitpointResult(**result) for result in message["results"]])
+        elif operation == "recorded":
+            run.recorded(message["through"])
+        elif operation == "evict":
+            run.evict()
         elif operation == "cancel":
             run.cancel(message.get("reason", ""))
         elif operation == "prepare":
@@ -160,7 +168,7 @@ class TaskProcess:
     def _made_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Make a task, and remember that there may be some to end with the attempt."""
         self._has_strays = True
-        return asyncio.Task(coroutine, loop=loop, **options)
+        return make_task(loop, coroutine, **options)
 
     def _stop_strays(self, run: _Run) -> None:
         """End what the task has left running on the loop: its attempt is over."""
@@ -188,6 +196,9 @@ class _Run:
         self._attempt: Attempt | None = None
         self._canceled: str | None = None
         self._resumes = 0
+        self._journal: Journal | None = None
+        self._replaying = contextlib.ExitStack()
+        self._is_recording = False
 
     async def execute(self) -> AttemptResult:
         """Run the attempt to its end."""
@@ -206,8 +217,12 @@ class _Run:
             metadata=self._metadata,
             loop=self._loop,
             traceparent=order.get("traceparent"),
+            is_resumed=order.get("is_resumed", False),
+            executed_before=order.get("executed_before", 0.0),
         )
         payload = await self._payload(order)
+        if task.durable:
+            await self._open_journal(state, order)
         self._attempt = Attempt(
             state=state,
             payload=payload.data,
@@ -230,8 +245,19 @@ class _Run:
         """Send everything that is still here; what still waits on the loop waits for nothing."""
         self._board.cancel()
         self._flush()
+        self._record()
         if self._sending:
             await asyncio.wait(self._sending)
+
+    def evict(self) -> None:
+        """Leave the run where it waits: it goes on in another process."""
+        if self._attempt is not None:
+            self._attempt.evict()
+
+    def recorded(self, through: int) -> None:
+        """The server keeps what was recorded up to here."""
+        if self._journal is not None:
+            self._journal.acknowledged(through)
 
     def cancel(self, reason: str) -> None:
         """Ask the attempt to stop."""
@@ -243,6 +269,29 @@ class _Run:
         """Go on with completed waitpoints."""
         self._resumes += 1
         self._loop.create_task(self._board.resumed(results))
+
+    async def _open_journal(self, state: RunState, order: Frame) -> None:
+        """Let the run go on from what was recorded, with what has completed meanwhile."""
+        entries = [Entry(**entry) for entry in order.get("journal", ())]
+        if len(entries) < order.get("journal_length", 0):
+            entries = [entry async for entry in self._process.client.runs.journal(self.id)]
+        journal = self._journal = Journal(
+            seed=self.id,
+            entries=entries,
+            on_pending=self._record_soon,
+            on_frontier=self._caught_up,
+        )
+        self._board.knows([WaitpointResult(**result) for result in order.get("results", ())])
+        self._metadata.is_muted = lambda: journal.is_replaying
+        if journal.is_replaying:
+            self._replaying.enter_context(self._board.busy())
+        state.journal = journal
+        state.runtime = Recording(self, journal, run_id=self.id)
+
+    def _caught_up(self) -> None:
+        self._replaying.close()
+        if self._attempt is not None:
+            self._attempt.caught_up()
 
     # -- what the SDK asks for (holdfast.runtime.Runtime) --------------------------------------
 
@@ -314,6 +363,20 @@ class _Run:
         with self._board.busy():
             await self._process.client.runs.add_tags(self.id, tags)
 
+    def busy(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off a suspension."""
+        return self._board.busy()
+
+    async def keep(self, packet: packets.Packet) -> packets.Packet:
+        """Put a large packet into object storage."""
+        with self._board.busy():
+            return await self._process.client.packets.store(packet, name=f"journal/{self.id}")
+
+    async def load(self, packet: packets.Packet) -> packets.Packet:
+        """Get a large packet back."""
+        with self._board.busy():
+            return await self._process.client.packets.load(packet)
+
     def emit(self, record: Frame) -> None:
         """Keep a record for the next flush."""
         if len(self._records) < _MAX_RECORDS:
@@ -329,6 +392,7 @@ class _Run:
         state = attempt.state
         await run_hooks_safely(state.task.hooks, "on_wait", ctx=state.context)
         self._flush()
+        self._record()
         attempt.suspended()
         self._process.send(
             {
@@ -348,6 +412,31 @@ class _Run:
             state = attempt.state
             contexts.current_run.set(state)  # the order to go on came from outside of the run
             await run_hooks_safely(state.task.hooks, "on_resume", ctx=state.context)
+
+    def _record_soon(self) -> None:
+        """Send what the journal has new: at once when the code waits for it, else with more."""
+        if self._journal is not None and self._journal.is_waited_for:
+            self._loop.call_soon_threadsafe(self._record)
+        elif not self._is_recording:
+            self._is_recording = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, _RECORD_SECONDS, self._record)
+
+    def _record(self) -> None:
+        self._is_recording = False
+        journal = self._journal
+        if journal is None or not journal.has_pending:
+            return
+        operations = self._metadata.take("self")
+        if operations:  # a journal that has come further than the metadata would leave these out
+            self._process.send({"op": "metadata", "run": self.id, "operations": operations})
+        self._process.send(
+            {
+                "op": "steps",
+                "run": self.id,
+                "is_urgent": journal.is_waited_for,
+                "entries": [asdict(entry) for entry in journal.take()],
+            }
+        )
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -392,6 +481,7 @@ def _done(run: str, result: AttemptResult, started: int) -> Frame:
         "retry_delay_ms": None if result.retry_delay is None else round(result.retry_delay * 1000),
         "executed_ms": round(result.executed * 1000),
         "exit": result.must_exit,
+        "rewind": list(result.rewind),
         "start": started,
         "end": time.time_ns(),
     }

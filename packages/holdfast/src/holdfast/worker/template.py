@@ -62,7 +62,7 @@ def _import(root: Path) -> list[dict[str, Any]]:
 
 def _brief(task: dict[str, Any]) -> dict[str, Any]:
     """What the worker needs to know of a task."""
-    wanted = ("id", "retry", "machine", "maxDuration", "isolation")
+    wanted = ("id", "retry", "machine", "maxDuration", "isolation", "durable")
     return {name: task[name] for name in wanted if name in task}
 
 
