@@ -45,7 +45,12 @@ customElements.define("saved-filters", SavedFilters);
 
 function ask(button) {
   const field = make("input", { className: "control h-7 min-h-7 w-44 py-0.5", ariaLabel: "Name of the view", placeholder: "Name of the view", maxLength: 40 });
-  const done = () => field.replaceWith(button);
+  let isDone = false; // to be taken away blurs the field, too
+  const done = () => {
+    if (isDone) return;
+    isDone = true;
+    field.replaceWith(button);
+  };
   field.addEventListener("keydown", (event) => {
     if (event.key === "Escape") done();
     if (event.key !== "Enter") return;

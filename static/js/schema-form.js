@@ -150,7 +150,7 @@ class SchemaForm extends HTMLElement {
     const title = schema.title && schema.title.toLowerCase().replaceAll(" ", "_") !== name.toLowerCase() ? schema.title : "";
     const hint = schema.description ?? title;
     const label = make("label", { htmlFor: id, className: "flex items-baseline gap-2 font-medium" }, make("span", { className: "font-mono text-xs" }, name));
-    label.append(make("span", { className: "text-xs font-normal text-faint" }, [this.kind(schema), isRequired ? "" : "optional"].filter(Boolean).join(", ")));
+    label.append(" ", make("span", { className: "text-xs font-normal text-faint" }, [this.kind(schema), isRequired ? "" : "optional"].filter(Boolean).join(", ")));
     if (schema.type === "boolean") return this.toggle(id, label, schema, value, set, hint);
     const control = this.control(id, schema, value, isRequired, set);
     if (control.id !== id) label.removeAttribute("for");
