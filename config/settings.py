@@ -124,7 +124,7 @@ def _object_store(url: str) -> dict[str, Any]:
 
 STORAGES = {
     "default": _object_store(OBJECT_STORE_URL),
-    "staticfiles": {"BACKEND": "config.static.HashedFiles"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
 # -- Applications ------------------------------------------------------------------------------
@@ -199,6 +199,7 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATIC_ROOT = HOLDFAST_HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_MANIFEST_STRICT = False  # a file that is not in the manifest keeps its name
 CSP_FORM_TARGETS: list[str] = []  # where else than here a form of ours may lead
 APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # each endpoint names its own limit and answers 413

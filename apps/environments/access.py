@@ -99,7 +99,7 @@ def _place(
         return None
     return Place(
         scope=Scope(
-            actor=Actor(kind="user", id=user.pk, role=Role(found.role)),
+            actor=Actor(kind="user", id=user.pk, role=Role(vars(found)["role"])),
             organization_id=found.organization_id,
             project_id=found.project_id,
             environment_id=found.id,

@@ -34,6 +34,7 @@ from apps.dashboard.run_filters import (
 from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
+from apps.runs.feed import latest_cursor
 from apps.runs.operations.several import Outcome, cancel_several, replay_several
 from apps.runs.search import MOST_EXPORTED, export_runs, search_runs
 
@@ -42,12 +43,15 @@ from apps.runs.search import MOST_EXPORTED, export_runs, search_runs
 @in_environment(Permission.RUNS_READ)
 def run_list(request: PageRequest, place: Place) -> HttpResponse:
     """The runs of an environment, newest first, by the filters of the address."""
+    # Before all that is shown: what the search misses, the stream tells.
+    live_cursor = None if request.htmx else latest_cursor(now=clock.now())
     filters = read_filters(request.GET, now=clock.now())
     asked = read_cursor(request.GET)
     found = search_runs(place.scope, filters.search, asked)
     context = {
         "filters": filters,
         "found": found,
+        "live_cursor": live_cursor,
         "older": spell_cursor(found.older),
         "newer": spell_cursor(found.newer),
         "is_first": asked.after is None and asked.before is None,
@@ -169,10 +173,14 @@ _FORMS: dict[str, tuple[Callable[[Iterator[list[Any]]], Iterator[str]], str]] = 
 async def _streamed(parts: Iterator[str]) -> AsyncIterator[str]:
     """Each part is read in a thread, so that the event loop goes on."""
     try:
-        while (part := await sync_to_async(next)(parts, None)) is not None:
+        while (part := await sync_to_async(_next)(parts)) is not None:
             yield part
     finally:
         await sync_to_async(_hang_up)()
+
+
+def _next(parts: Iterator[str]) -> str | None:
+    return next(parts, None)
 
 
 def _hang_up() -> None:
