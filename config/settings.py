@@ -129,8 +129,8 @@ STORAGES = {
 
 # -- Applications ------------------------------------------------------------------------------
 
+# Not "daphne": as an app it brings only `runserver`, and its imports are a tenth of every start.
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -17,14 +17,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from holdfast import api_errors
 from holdfast._together import Together, travels_together
 from holdfast._wire import Lost, Pause, Request, Response
 from holdfast.api_errors import ApiConnectionError, ApiError, MissingCredentialsError
+
+# Only who sends something needs httpx. It is a tenth of the imports of every process of the server,
+# which needs nothing but the shapes of this package.
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -149,6 +152,8 @@ def _request(settings: Settings, call: Call[Any]) -> Request:
     content = call.content
     if content is None and call.method != "GET":
         content = b"" if call.body is None else json.dumps(call.body).encode()
+    import httpx
+
     headers = {} if call.is_absolute else _own_headers(settings, call)
     if content is not None and call.content_type:
         headers["content-type"] = call.content_type
@@ -240,6 +245,8 @@ def _reset_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _error(answer: Response | Lost, request: Request) -> ApiError:
+    import httpx
+
     if isinstance(answer, Lost):
         where = httpx.URL(request.url)
         return ApiConnectionError(
@@ -305,7 +312,10 @@ class AsyncTransport:
     """
 
     def __init__(self, *, timeout_seconds: float) -> None:
+        import httpx
+
         self._together = Together(self._speak)
+        self._unsent = httpx.HTTPError
         self._http = httpx.AsyncClient(
             timeout=timeout_seconds, follow_redirects=True, mounts=_LOOPBACK
         )
@@ -333,7 +343,7 @@ class AsyncTransport:
                 response = await self._http.request(
                     request.method, request.url, headers=request.headers, content=request.content
                 )
-        except httpx.HTTPError as error:
+        except self._unsent as error:
             return _lost(error)
         return _answer(response)
 
@@ -346,6 +356,9 @@ class SyncTransport:
     """Runs flows in the calling thread."""
 
     def __init__(self, *, timeout_seconds: float) -> None:
+        import httpx
+
+        self._unsent = httpx.HTTPError
         self._http = httpx.Client(timeout=timeout_seconds, follow_redirects=True, mounts=_LOOPBACK)
 
     def run(self, flow: Flow[T]) -> T:
@@ -368,7 +381,7 @@ class SyncTransport:
                 response = self._http.request(
                     step.method, step.url, headers=step.headers, content=step.content
                 )
-        except httpx.HTTPError as error:
+        except self._unsent as error:
             return _lost(error)
         return _answer(response)
 

@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import httpx  # noqa: F401 -- once, before the fork: otherwise each task process imports it
+
 from holdfast.index import describe
 from holdfast.manifest import build_manifest
 from holdfast.project import Project, import_tasks, load
