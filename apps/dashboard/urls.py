@@ -2,7 +2,26 @@
 
 from django.urls import include, path
 
-from apps.dashboard.views import deployments, home, palette, run, runs, styleguide, tasks, testing
+from apps.dashboard.views import (
+    audit,
+    batches,
+    bulk,
+    deployments,
+    home,
+    keys,
+    members,
+    organizations,
+    palette,
+    project,
+    run,
+    runs,
+    schedules,
+    styleguide,
+    tasks,
+    testing,
+    tokens,
+    variables,
+)
 
 app_name = "dashboard"
 
@@ -39,12 +58,57 @@ in_environment = [
         deployments.deployment_cancellation,
         name="deployment_cancellation",
     ),
+    path("start", project.start, name="start"),
+    path("keys", keys.key_list, name="keys"),
+    path("keys/rotation", keys.rotation, name="key_rotation"),
+    path("keys/<str:key>/revocation", keys.revocation, name="key_revocation"),
+    path("variables", variables.variable_list, name="variables"),
+    path("variables/import", variables.variable_import, name="variable_import"),
+    path("variables/<str:name>/deletion", variables.variable_deletion, name="variable_deletion"),
+    path("settings", project.settings, name="project_settings"),
+    path("settings/limits", project.limits, name="project_limits"),
+    path("settings/pause", project.pause, name="project_pause"),
+    path("settings/deletion", project.deletion, name="project_deletion"),
+    path("batches", batches.batch_list, name="batches"),
+    path("batches/<str:batch>", batches.batch, name="batch"),
+    path("bulk-actions", bulk.bulk_list, name="bulk_actions"),
+    path("bulk-actions/<str:action>", bulk.bulk_action, name="bulk_action"),
+    path("bulk-actions/<str:action>/abortion", bulk.bulk_abortion, name="bulk_abortion"),
+    path("schedules", schedules.schedule_list, name="schedules"),
+    path("schedules/new", schedules.new_schedule, name="new_schedule"),
+    path("schedules/<str:schedule>", schedules.schedule, name="schedule"),
+    path(
+        "schedules/<str:schedule>/activation",
+        schedules.schedule_activation,
+        name="schedule_activation",
+    ),
+    path(
+        "schedules/<str:schedule>/deletion", schedules.schedule_deletion, name="schedule_deletion"
+    ),
+    path("tokens", tokens.token_list, name="tokens"),
+    path("tokens/<str:token>", tokens.token, name="token"),
+    path("tokens/<str:token>/completion", tokens.token_completion, name="token_completion"),
+]
+
+in_organization = [
+    path("", organizations.projects, name="projects"),
+    path("/projects", organizations.project_creation, name="project_creation"),
+    path("/members", members.member_list, name="members"),
+    path("/members/leaving", members.leaving, name="leaving"),
+    path("/members/<str:user>/role", members.role, name="member_role"),
+    path("/members/<str:user>/removal", members.removal, name="member_removal"),
+    path("/invites/<str:invite>/renewal", members.invite_renewal, name="invite_renewal"),
+    path("/invites/<str:invite>/revocation", members.invite_revocation, name="invite_revocation"),
+    path("/audit", audit.audit_log, name="audit"),
+    path("/settings", organizations.settings, name="organization_settings"),
+    path("/deletion", organizations.deletion, name="organization_deletion"),
 ]
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("welcome", home.welcome, name="welcome"),
+    path("welcome", organizations.welcome, name="welcome"),
     path("styleguide", styleguide.styleguide, name="styleguide"),
+    path("orgs/<str:organization>", include(in_organization)),
     path(
         "orgs/<str:organization>/projects/<str:project>/env/<str:env>/",
         include(in_environment),

@@ -37,13 +37,6 @@ def home(request: PageRequest) -> HttpResponseBase:
 
 
 @require_safe
-@for_people
-def welcome(request: PageRequest) -> HttpResponse:
-    """What somebody sees who is a member of nothing yet."""
-    return page(request, "dashboard/welcome.html")
-
-
-@require_safe
 @in_environment(Permission.PROJECTS_READ)
 def switcher(request: PageRequest, place: Place) -> HttpResponse:
     """The menu of all projects of all of the visitor's organizations."""

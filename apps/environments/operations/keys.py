@@ -16,7 +16,7 @@ from apps.environments.models import Environment, EnvironmentKey
 from apps.environments.scope import Scope
 from apps.environments.types import EnvironmentType
 from apps.orgs.audit import record
-from apps.orgs.permissions import Permission, require
+from apps.orgs.permissions import Permission, allows, require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +99,21 @@ def revoke_old_keys(scope: Scope, *, now: datetime) -> int:
     return ended
 
 
+def may_write_keys(scope: Scope) -> bool:
+    """Whether the actor may make, replace and revoke the keys of this environment."""
+    environment = Environment.objects.within(scope).first()
+    return environment is not None and allows(scope.actor, _needed(scope, environment))
+
+
 def require_key_write(scope: Scope, environment: Environment) -> None:
     """Members replace the key of their own development environment; others need the permission."""
+    require(scope.actor, _needed(scope, environment))
+
+
+def _needed(scope: Scope, environment: Environment) -> Permission:
     actor = scope.actor
-    if actor.kind == "user" and actor.id is not None and actor.id == environment.owner_id:
-        require(actor, Permission.KEYS_READ)
-    else:
-        require(actor, Permission.KEYS_WRITE)
+    is_own = actor.kind == "user" and actor.id is not None and actor.id == environment.owner_id
+    return Permission.KEYS_READ if is_own else Permission.KEYS_WRITE
 
 
 def _locked(scope: Scope) -> Environment:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.db import transaction
 
+from apps.accounts.models import User
+from apps.accounts.operations.people import rename_person
 from apps.core.errors import Invalid, NotFound
 from apps.core.facts import publish
 from apps.environments import credentials, policy
@@ -18,7 +20,9 @@ from apps.environments.types import EnvironmentType
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.audit import record
 from apps.orgs.models import Membership
+from apps.orgs.operations.organizations import create_organization
 from apps.orgs.permissions import Permission, require
+from apps.orgs.queries import organization_scope
 from apps.projects.models import Project
 from apps.projects.operations import create_project
 
@@ -40,6 +44,17 @@ def start_project(scope: OrganizationScope, *, name: str, now: datetime) -> Proj
         )
         issue_key(environment, now=now)
     return project
+
+
+@transaction.atomic
+def found_organization(
+    user: User, *, name: str, project_name: str, person_name: str = "", now: datetime
+) -> Project:
+    """Make an organization with its first project for somebody, whom it may also name."""
+    if person_name:
+        rename_person(user, name=person_name)
+    made = create_organization(user_id=user.pk, name=name, now=now)
+    return start_project(organization_scope(user, made.id), name=project_name, now=now)
 
 
 @transaction.atomic
