@@ -1,6 +1,6 @@
 // <live-stream data-src data-cursor>: the one stream of a page. What it hears becomes the event
-// "holdfast:changed" on the document and, a moment later, "live" on every [data-live], which htmx
-// fetches anew. It goes on from its cursor after a break, pauses in a hidden tab, and says both.
+// "holdfast:changed" on the document and, a moment later, every [data-live] is fetched anew, from the
+// address of the page, and morphed. It goes on from its cursor after a break, pauses in a hidden tab, and says both.
 
 const GATHER_MS = 150;
 const AT_MOST_MS = 1000;
@@ -126,7 +126,7 @@ class LiveStream extends HTMLElement {
     this.since = null;
     for (const part of document.querySelectorAll("[data-live]")) {
       if (part.dataset.fetching) part.dataset.again = "yes";
-      else htmx.trigger(part, "live");
+      else refetch(part);
     }
   }
 
@@ -138,6 +138,11 @@ class LiveStream extends HTMLElement {
 }
 customElements.define("live-stream", LiveStream);
 
+/** The same address with the same filters, as it is now; what is open, chosen or in focus stays. */
+function refetch(part) {
+  htmx.ajax("GET", `${location.pathname}${location.search}`, { source: part, target: part, swap: "innerMorph" });
+}
+
 // A part is fetched once at a time; what happens meanwhile is fetched after.
 document.addEventListener("htmx:before:request", (event) => {
   if (event.target instanceof Element && event.target.matches("[data-live]")) event.target.dataset.fetching = "yes";
@@ -148,5 +153,5 @@ document.addEventListener("htmx:finally:request", (event) => {
   delete part.dataset.fetching;
   if (!part.dataset.again) return;
   delete part.dataset.again;
-  setTimeout(() => { if (part.isConnected) htmx.trigger(part, "live"); }, AT_MOST_MS);
+  setTimeout(() => { if (part.isConnected) refetch(part); }, AT_MOST_MS);
 });

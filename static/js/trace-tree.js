@@ -179,6 +179,7 @@ class TraceTree extends HTMLElement {
         : this.isCut ? `The first ${all.toLocaleString("en")} spans` : all > 1 ? `${all.toLocaleString("en")} spans` : "",
     );
     this.canvas.style.height = `${this.rows.length * ROW}px`;
+    this.frame.style.height = `${Math.max(4, this.rows.length) * ROW + 2}px`;
     this.show();
     this.grow();
   }
@@ -334,10 +335,9 @@ class TraceTree extends HTMLElement {
     const isRight = right < 82;
     text.style.left = isRight ? `${Math.max(0, right)}%` : "";
     text.style.right = isRight ? "" : `${Math.min(100, Math.max(0, 100 - left))}%`;
-    if (!isRight && left < 18) {
-      text.style.right = "0.25rem";
-      text.style.color = right - left > 20 ? "var(--color-surface)" : "";
-    } else text.style.color = "";
+    const isInside = !isRight && left < 18; // there is room in the bar only
+    if (isInside) text.style.right = `${Math.max(0, 100 - right)}%`;
+    text.style.color = isInside ? "var(--color-surface)" : "";
   }
 
   sort(node) {

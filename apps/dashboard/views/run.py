@@ -73,14 +73,16 @@ def trace(request: PageRequest, place: Place, run: str) -> JsonResponse:
 @in_environment(Permission.RUNS_READ)
 def span(request: PageRequest, place: Place, run: str, span: str) -> HttpResponse:
     """What one span says."""
-    run_id = parse_public_id("run", run)
+    owner = get_run(place.scope, parse_public_id("run", run))
     try:
-        found = run_span(place.scope, run_id, span, now=clock.now())
+        found = run_span(place.scope, owner.id, span, now=clock.now())
     except TelemetryUnavailable:
         return page(request, "runs/_span.html", {"is_away": True})
+    except NotFound:
+        return page(request, "runs/_span.html", {"is_gone": True})
     context = {
         "span": found,
-        "owner": get_run(place.scope, run_id),
+        "owner": owner,
         "attributes": shown(found.attributes) if found.attributes else Value(is_absent=True),
         "events": [_event(event) for event in found.events],
         "milliseconds": found.duration_ns // 1_000_000,
