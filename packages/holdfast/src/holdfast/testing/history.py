@@ -62,6 +62,29 @@ class History:
         )
 
     @classmethod
+    def taken(
+        cls,
+        *,
+        run: str,
+        task: str,
+        status: str,
+        payload: Any,
+        journal: tuple[Entry, ...],
+        version: str = "",
+    ) -> Self:
+        """The history of a run with this payload, not encoded yet."""
+        data, data_type = packets.encode(payload)
+        return cls(
+            run=run,
+            task=task,
+            status=status,
+            version=version,
+            data=data,
+            data_type=data_type,
+            journal=journal,
+        )
+
+    @classmethod
     def load(cls, path: str | Path) -> Self:
         """A history from a file, as `holdfast runs history` writes it.
 

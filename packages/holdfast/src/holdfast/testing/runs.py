@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from holdfast import packets
 from holdfast.client.triggers import TriggerOptions
 from holdfast.errors import ChildRunFailed
 from holdfast.protocol import Entry
@@ -96,13 +95,11 @@ class BenchRun:
 
     def history(self) -> History:
         """What a durable run has done, to be kept as a file and replayed with later code."""
-        data, data_type = packets.encode(self.payload)
-        return History(
+        return History.taken(
             run=self.id,
             task=self.task,
             status=self.status,
-            data=data,
-            data_type=data_type,
+            payload=self.payload,
             journal=tuple(self.journal),
         )
 
