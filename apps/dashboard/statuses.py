@@ -40,6 +40,11 @@ LOOKS: dict[str, Look] = {
     "PROCESSING": Look("Processing", "info", "loader-circle", is_moving=True),
     "PARTIAL_FAILED": Look("Partly failed", "warn", "triangle-alert"),
     "ABORTED": Look("Aborted", "bad", "ban"),
+    # of the times of schedules
+    "triggered": Look("Triggered", "ok", "circle-check"),
+    "skipped": Look("Skipped", "idle", "circle-slash"),
+    "missed": Look("Missed", "warn", "timer-off"),
+    "failed": Look("Failed", "bad", "circle-x"),
 }
 # From the bottom of a bar upwards.
 TONES_OF_BARS = ("ok", "bad", "warn", "info", "wait", "idle")

@@ -146,6 +146,12 @@ def get_batch(scope: Scope, batch_id: UUID) -> Batch:
     return batch
 
 
+def list_batches(scope: Scope, page: CursorPage) -> Page[Batch]:
+    """The batches of an environment, newest first."""
+    require(scope.actor, Permission.RUNS_READ)
+    return newest_first(Batch.objects.filter(environment_id=scope.environment_id), page)
+
+
 def batch_runs(scope: Scope, batch_id: UUID) -> list[Run]:
     """The runs of a batch, by their index; an item that a cached run answers has that run."""
     ids = batch_run_ids(scope, batch_id)

@@ -9,8 +9,14 @@ from apps.accounts.models import User
 from apps.core import clock
 from apps.core.ids import public_id
 from apps.deployments.models import Task
+from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
+from apps.runs.operations.bulk import create_bulk_action
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.trigger import TriggerRequest, trigger_run
+from apps.runs.operations.waitpoints import create_token
+from apps.runs.queries import RunFilters
+from apps.runs.states import BulkKind
+from apps.schedules.operations.manage import ScheduleRequest, create_schedule
 from tests import factories
 from tests.runs.engine import Worker, ask, completed, failed, suspended, version
 
@@ -36,6 +42,10 @@ class Furnished:
     run: str
     failed_run: str
     waiting_run: str
+    schedule: str
+    token: str
+    batch: str
+    bulk_action: str
 
     def path(self, below: str) -> str:
         return f"{self.root}/{below}"
@@ -64,6 +74,10 @@ def furnish() -> Furnished:
         run=public_id("run", done),
         failed_run=public_id("run", broken),
         waiting_run=public_id("run", waiting),
+        schedule=_schedule(tenant, now),
+        token=_token(tenant, now),
+        batch=_batch(tenant, now),
+        bulk_action=_bulk_action(tenant, now),
     )
 
 
@@ -114,3 +128,31 @@ def _queued(tenant: factories.Tenant, now: datetime) -> None:
         key = f"customer_{number % 3}"
         ask(tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=key)
     ask(tenant.scope, "send-mail", now=now, delay_until=clock.now() + timedelta(hours=1))
+
+
+def _schedule(tenant: factories.Tenant, now: datetime) -> str:
+    request = ScheduleRequest(task="send-mail", cron="0 9 * * MON-FRI", timezone="Europe/Paris")
+    made = create_schedule(tenant.scope, request=request, deduplication_key="daily", now=now)
+    return public_id("sched", made.pk)
+
+
+def _token(tenant: factories.Tenant, now: datetime) -> str:
+    due = clock.now() + timedelta(days=2)
+    made = create_token(tenant.scope, timeout_at=due, tags=("approval",), now=now)
+    return public_id("waitpoint", made.waitpoint_id)
+
+
+def _batch(tenant: factories.Tenant, now: datetime) -> str:
+    made = create_batch(tenant.scope, run_count=2, now=now)
+    items = [
+        BatchItemRequest(index=n, request=TriggerRequest(task="greet", payload=_BOB))
+        for n in range(2)
+    ]
+    add_batch_items(tenant.scope, batch_id=made.batch_id, items=items, now=now)
+    return public_id("batch", made.batch_id)
+
+
+def _bulk_action(tenant: factories.Tenant, now: datetime) -> str:
+    filters = RunFilters(tasks=("send-mail",))
+    made = create_bulk_action(tenant.scope, kind=BulkKind.REPLAY, filters=filters, now=now)
+    return public_id("bulk", made.pk)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ PAGES = {
     "test": "test",
     "test-task": "test?task=greet",
     "deployments": "deployments",
+    "schedules": "schedules",
+    "schedules-calendar": "schedules?view=calendar",
+    "schedule": "schedules/{schedule}",
+    "schedule-new": "schedules/new",
+    "batches": "batches",
+    "batch": "batches/{batch}",
+    "tokens": "tokens",
+    "token": "tokens/{token}",
+    "bulk-actions": "bulk-actions",
+    "bulk-action": "bulk-actions/{bulk_action}",
     "account": "/account",
     "account-tokens": "/account/tokens",
     "account-sessions": "/account/sessions",
@@ -58,11 +69,7 @@ def _address(furnished: Furnished, path: str) -> str:
     if path.startswith("/"):
         return path
     return furnished.path(
-        path.format(
-            run=furnished.run,
-            failed_run=furnished.failed_run,
-            waiting_run=furnished.waiting_run,
-        )
+        path.format_map({field.name: getattr(furnished, field.name) for field in fields(furnished)})
     )
 
 

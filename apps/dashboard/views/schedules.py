@@ -1,0 +1,178 @@
+"""When tasks run by themselves: the list, what comes, and one schedule with its latest times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from apps.core import clock
+from apps.core.errors import DomainError, Forbidden
+from apps.core.ids import new_id, parse_public_id, public_id
+from apps.core.recurrence import describe, timezones
+from apps.dashboard import places
+from apps.dashboard.pages import in_environment, page
+from apps.dashboard.requests import PageRequest
+from apps.deployments.queries import current_version, tasks_of
+from apps.environments.access import Place
+from apps.orgs.permissions import Permission
+from apps.schedules import queries
+from apps.schedules.models import Schedule
+from apps.schedules.operations.manage import (
+    ScheduleRequest,
+    activate_schedule,
+    create_schedule,
+    deactivate_schedule,
+    delete_schedule,
+)
+from apps.schedules.policy import PREFIX
+from apps.schedules.states import Missed, Overlap
+
+_SHOWN = 200
+_COMING_DAYS = 7
+_COMING = 500
+_NEXT = 10
+_FIELDS = ("task", "cron", "timezone", "window", "overlap", "missed")
+
+
+@require_safe
+@in_environment(Permission.SCHEDULES_READ)
+def schedule_list(request: PageRequest, place: Place) -> HttpResponse:
+    """The schedules of an environment, or the calendar of what they will start."""
+    if request.GET.get("view") == "calendar":
+        return _calendar(request, place)
+    schedules = list(queries.list_schedules(place.scope)[: _SHOWN + 1])
+    context = {
+        "schedules": [_row(schedule) for schedule in schedules[:_SHOWN]],
+        "is_cut": len(schedules) > _SHOWN,
+        "shown": _SHOWN,
+    }
+    return page(request, "schedules/page.html", context, section="schedules")
+
+
+def _calendar(request: PageRequest, place: Place) -> HttpResponse:
+    now = clock.now()
+    until = now + timedelta(days=_COMING_DAYS)
+    coming = queries.upcoming(place.scope, since=now, until=until, most=_COMING)
+    context = {"days": list(_by_day(coming)), "is_cut": len(coming) == _COMING}
+    return page(request, "schedules/calendar.html", context, section="schedules")
+
+
+def _by_day(coming: Iterable[Any]) -> Iterable[tuple[date, list[Any]]]:
+    for day, times in groupby(coming, key=lambda time: time.at.date()):
+        yield day, list(times)
+
+
+def _row(schedule: Schedule) -> dict[str, Any]:
+    return {"schedule": schedule, "words": words(schedule)}
+
+
+def words(schedule: Schedule) -> str:
+    """When it ticks, as a person would say it."""
+    if schedule.cron is not None:
+        return describe(schedule.cron)
+    if schedule.interval_seconds is not None:
+        return f"Every {timedelta(seconds=schedule.interval_seconds)}"
+    return "Once"
+
+
+@require_safe
+@in_environment(Permission.SCHEDULES_READ)
+def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
+    """One schedule: its rule, its next times, and what became of the latest ones."""
+    found = queries.get_schedule(place.scope, _id(schedule))
+    now = clock.now()
+    context = {
+        "schedule": found,
+        "words": words(found),
+        "coming": queries.upcoming(
+            place.scope, since=now, until=now + timedelta(days=366), most=_NEXT,
+            schedule_id=found.pk,
+        ),
+        "ticks": queries.list_ticks(place.scope, found.pk, most=50),
+    }  # fmt: skip
+    return page(request, "schedules/one.html", context, section="schedules")
+
+
+@require_http_methods(["GET", "POST"])
+@in_environment(Permission.SCHEDULES_WRITE)
+def new_schedule(request: PageRequest, place: Place) -> HttpResponseBase:
+    """A form for a cron schedule; what is refused is shown beside its field."""
+    values = {name: request.POST.get(name, "").strip() for name in _FIELDS}
+    if request.method != "POST":
+        return _form(request, place, {**values, "timezone": "UTC"}, {})
+    request_ = ScheduleRequest(
+        task=values["task"], cron=values["cron"], timezone=values["timezone"] or "UTC",
+        window=values["window"], overlap=values["overlap"] or Overlap.ALLOW.value,
+        missed=values["missed"] or Missed.ONE.value,
+    )  # fmt: skip
+    try:
+        made = create_schedule(
+            place.scope, request=request_, deduplication_key=str(new_id()), now=clock.now()
+        )
+    except Forbidden:
+        raise
+    except DomainError as error:
+        return _form(request, place, values, _reasons(error), status=error.status)
+    messages.success(request, f"{made.task} runs by itself from now on.")
+    return redirect(places.address(place, "schedule", schedule=public_id(PREFIX, made.pk)))
+
+
+def _form(
+    request: PageRequest,
+    place: Place,
+    values: dict[str, str],
+    errors: dict[str, list[str]],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    current = current_version(place.scope)
+    tasks = tasks_of(place.scope, current.id) if current else []
+    context = {
+        "values": values,
+        "errors": errors,
+        "tasks": [(task.slug, task.slug) for task in tasks],
+        "timezones": [(name, name) for name in timezones()],
+        "overlaps": [(value.value, value.value.capitalize()) for value in Overlap],
+        "misses": [(value.value, value.value.capitalize()) for value in Missed],
+    }
+    return page(request, "schedules/new.html", context, section="schedules", status=status)
+
+
+def _reasons(error: DomainError) -> dict[str, list[str]]:
+    named = {name: reasons for name, reasons in error.detail.items() if name in _FIELDS}
+    if named:
+        return {name: [error.message] for name in named}
+    return {"problem": [error.message]}
+
+
+@require_POST
+@in_environment(Permission.SCHEDULES_WRITE)
+def schedule_activation(request: PageRequest, place: Place, schedule: str) -> HttpResponseBase:
+    """Let it tick, or stop it from ticking."""
+    act = deactivate_schedule if request.POST.get("active") == "no" else activate_schedule
+    changed = act(place.scope, schedule_id=_id(schedule), now=clock.now())
+    told = "It ticks again." if changed.is_active else "It ticks no more until it is activated."
+    messages.success(request, told)
+    return redirect(places.address(place, "schedule", schedule=schedule))
+
+
+@require_POST
+@in_environment(Permission.SCHEDULES_WRITE)
+def schedule_deletion(request: PageRequest, place: Place, schedule: str) -> HttpResponseBase:
+    """The end of a schedule; its runs stay."""
+    delete_schedule(place.scope, schedule_id=_id(schedule), now=clock.now())
+    messages.success(request, "The schedule is deleted; its runs stay.")
+    return redirect(places.address(place, "schedules"))
+
+
+def _id(spelled: str) -> UUID:
+    return parse_public_id(PREFIX, spelled)
