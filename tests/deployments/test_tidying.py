@@ -84,6 +84,8 @@ def test_workers_of_long_ago_are_forgotten_and_live_ones_never():
     assert WorkerSession.objects.get().disconnected_at is None
 
 
+# what migrations wrote is gone after any test that commits: this brings it back
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_every_periodic_job_exists_under_the_name_that_beat_sends():
     app.loader.import_default_modules()
     ours = PeriodicTask.objects.filter(task__regex=r"^(runs|deployments)\.")
