@@ -34,7 +34,7 @@ class CompleteTokenBody(Body):
 
     keeps_null = frozenset({"data"})
 
-    data = AnyField(
+    data = AnyField(  # type: ignore[assignment]  # the wire's name
         required=False,
         allow_null=True,
         help_text="Any JSON value; what waits for the token gets it.",

@@ -223,7 +223,7 @@ def _ask(pool: Pool, *, now: datetime) -> None:
         latest = Checkpoint.objects.filter(session_id=session_id).first()
         if latest is not None and latest.moved_at > now - quiet():
             continue  # it came to nothing just now
-        if _waits_long(session_id, now=now):
+        if instance_id is not None and _waits_long(session_id, now=now):
             Checkpoint.objects.create(
                 pool=pool, instance_id=instance_id, session_id=session_id,
                 created_at=now, moved_at=now,
@@ -253,10 +253,8 @@ def _patience(runs: Sequence[Run]) -> dict[tuple[UUID | None, str], int]:
     known = Task.objects.filter(
         version_id__in={run.version_id for run in runs}, suspend_after_seconds__isnull=False
     )
-    for version_id, slug, seconds in known.values_list(
-        "version_id", "slug", "suspend_after_seconds"
-    ):
-        asked[version_id, slug] = seconds
+    for task in known.only("version_id", "slug", "suspend_after_seconds"):
+        asked[task.version_id, task.slug] = task.suspend_after_seconds or 0
     return asked
 
 
@@ -293,7 +291,7 @@ def _settle_freeze(checkpoint_id: UUID, failure: str, *, now: datetime) -> None:
 def _thaw(checkpoint: Checkpoint, provider: Provider, *, make_spec: MakeSpec, clock: Clock) -> None:
     with try_session_lock(f"checkpoint:{checkpoint.pk}") as is_mine:
         row = Instance.objects.filter(
-            pk=checkpoint.restored_id, state=InstanceState.STARTING
+            pk__in=[checkpoint.restored_id], state=InstanceState.STARTING
         ).first()
         if not is_mine or row is None:
             return

@@ -142,8 +142,8 @@ async def for_(length: Duration | None = None, **parts: Unpack[Lengths]) -> None
         NotInRun: No task is running.
         ValueError: The length is negative, or no length.
     """
-    key = parts.pop("idempotency_key", None)
-    whole = timedelta(**parts) + (timedelta(0) if length is None else length_of(length))
+    key = parts.get("idempotency_key")
+    whole = _sum(parts) + (timedelta(0) if length is None else length_of(length))
     if whole < timedelta(0):
         raise ValueError(f"a wait must not be negative: {whole}")
     runtime = require_run("wait.for_").runtime
@@ -326,7 +326,7 @@ async def all_of(*waits: Awaitable[T]) -> list[T]:
         await _cancel(tasks)
 
 
-async def _cancel(tasks: list[asyncio.Future[T]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Future[T]]) -> None:
     """Cancel what is under way, and let it end."""
     losers = [each for each in tasks if not each.done()]
     for loser in losers:
@@ -334,7 +334,7 @@ async def _cancel(tasks: list[asyncio.Future[T]]) -> None:
     if losers:
         await asyncio.gather(*losers, return_exceptions=True)
     for each in tasks:
-        if not each.cancelled():
+        if each.done() and not each.cancelled():
             each.exception()  # it may have failed in the same moment: nobody else looks at it
 
 
@@ -402,6 +402,16 @@ def list_tokens_sync(
             if len(found) >= most:
                 break
     return found
+
+
+def _sum(parts: Lengths) -> timedelta:
+    return timedelta(
+        weeks=parts.get("weeks", 0),
+        days=parts.get("days", 0),
+        hours=parts.get("hours", 0),
+        minutes=parts.get("minutes", 0),
+        seconds=parts.get("seconds", 0),
+    )
 
 
 def _id(token: str | TokenHandle) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from holdfast import packets
 from holdfast.client.tokens import Token, TokenFilters, TokenHandle, TokenOptions, TokenSummary
+from holdfast.client.triggers import Duration
 from holdfast.durations import length_of
 from holdfast.protocol import WaitpointResult
 
@@ -57,7 +58,7 @@ class BenchTokens:
             created_at=now,
             timeout_at=_moment(options.get("timeout"), now),
             idempotency_key=key,
-            idempotency_key_expires_at=key and now + (length_of(life) if life else KEY_LIFE),
+            idempotency_key_expires_at=None if key is None else now + _life(life),
             tags=_words(options.get("tags", ())),
         )
         self._tokens[token.id], self._over[token.id] = token, asyncio.Event()
@@ -77,12 +78,11 @@ class BenchTokens:
         found = self._found(token)
         if not found.is_open:
             return
-        ended = {"status": "TIMED_OUT" if value is None else "COMPLETED"}
         if value is not None:
             self._packets[token] = value
         self._tokens[token] = replace(
             found,
-            **ended,
+            status="TIMED_OUT" if value is None else "COMPLETED",
             completed_at=self._clock(),
             output=None if value is None else packets.decode(*value),
             output_is_error=value is None,
@@ -141,6 +141,10 @@ def _moment(timeout: Any, now: datetime) -> datetime:
     if isinstance(timeout, datetime):
         return timeout if timeout.tzinfo else timeout.replace(tzinfo=UTC)
     return now + (TIMEOUT if timeout is None else length_of(timeout))
+
+
+def _life(given: Duration | None) -> timedelta:
+    return KEY_LIFE if given is None else length_of(given)
 
 
 def _words(given: str | Sequence[str]) -> list[str]:
