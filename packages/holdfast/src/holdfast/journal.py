@@ -289,10 +289,16 @@ class Journal:
                     NonDeterminismError(entry.position, recorded=_shown(entry), found=None)
                 )
 
-    def surplus(self) -> NonDeterminismError:
-        """How the code goes beyond a journal that should have all of it."""
-        call = self.beyond[0]
-        return NonDeterminismError(call.position, recorded=None, found=_shown(call))
+    def surplus(self, *, is_over: bool) -> NonDeterminismError | None:
+        """How the code goes beyond a journal that should have all of it; None: it does not.
+
+        Args:
+            is_over: Whether the code has ended, and so waits for none of its calls.
+        """
+        for call in self.beyond:
+            if call.seq or not is_over:
+                return NonDeterminismError(call.position, recorded=None, found=_shown(call))
+        return None
 
     # -- What fails an attempt ------------------------------------------------------------------
 

@@ -167,6 +167,8 @@ class WaitBoard:
 
     def _start_suspending(self) -> None:
         self._timer = None
+        if self._busy or not self._wanted():  # begun, or given up, since the timer was set
+            return
         self.is_suspended = True
         self._watched = self._wanted()
         times = [

@@ -188,9 +188,10 @@ class Engine:
         journal = self._lives[run.id].journal
         if journal is None or self.history is None:
             return None
-        if journal.broken is None and journal.beyond and self.history.status == "COMPLETED":
-            return journal.surplus()
-        return journal.broken
+        if journal.broken is not None or self.history.status != "COMPLETED":
+            return journal.broken
+        # a call that the code had given up when it ended was not recorded either
+        return journal.surplus(is_over=run.is_final)
 
     def blocked_threads(self) -> int:
         """How many threads of tasks wait for the event loop."""
