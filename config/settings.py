@@ -177,6 +177,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "apps.dashboard.impersonation.Impersonation",
     "apps.dashboard.presence.Presence",
 ]
 ROOT_URLCONF = "config.urls"

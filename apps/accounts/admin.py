@@ -10,7 +10,7 @@ from django.contrib.auth.forms import AdminUserCreationForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.models import AuthorizationCode, PersonalToken, User
+from apps.accounts.models import AuthorizationCode, PersonalToken, SignInLink, User
 from apps.core import clock
 from apps.core.admin import ReadOnly
 
@@ -88,3 +88,15 @@ class AuthorizationCodeAdmin(ReadOnly[AuthorizationCode]):
     list_select_related = ["user"]
     search_fields = ["hint", "client", "user__email"]
     exclude = ["digest", "challenge"]
+
+
+@admin.register(SignInLink)
+class SignInLinkAdmin(ReadOnly[SignInLink]):
+    list_display = ["email", "ip", "created_at", "sent_at", "used_at", "expires_at"]
+    list_filter = [
+        ("sent_at", admin.EmptyFieldListFilter),
+        ("used_at", admin.EmptyFieldListFilter),
+        "created_at",
+    ]
+    search_fields = ["email"]
+    exclude = ["digest", "sealed", "browser"]

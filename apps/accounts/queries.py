@@ -12,6 +12,8 @@ from django.db.models.functions import Lower
 from apps.accounts.errors import CodeUnusable, LinkUnusable
 from apps.accounts.models import AuthorizationCode, PersonalToken, SignInLink, User
 from apps.core.crypto import digest
+from apps.core.errors import NotFound
+from apps.core.ids import parse_public_id
 
 _UNSENT_AT_ONCE = 100
 
@@ -49,6 +51,14 @@ def unsent_links(*, before: datetime, now: datetime) -> list[UUID]:
     """Open links of before that moment whose mail has not gone out."""
     unsent = SignInLink.objects.open(now).filter(sent_at=None, created_at__lt=before)
     return list(unsent.order_by("id").values_list("id", flat=True)[:_UNSENT_AT_ONCE])
+
+
+def person_of(public: str) -> User:
+    """The person of this public id; NotFound."""
+    found = User.objects.filter(pk=parse_public_id("user", public)).first()
+    if found is None:
+        raise NotFound
+    return found
 
 
 def find_person(email: str) -> User | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
-from django.db.models import Model
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
 Row = TypeVar("Row", bound=Model)
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
+    _Paginator = Paginator[Any]
 else:
+    _Paginator = Paginator
 
     class ModelAdmin(admin.ModelAdmin):
         """Django's own, which the type checker takes for generic and Python does not."""
@@ -36,3 +40,34 @@ class ReadOnly(MadeByOperations[Row]):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class BoundedPaginator(_Paginator):
+    """Counts no further than a bound: a table of millions is not read to tell how long it is."""
+
+    bound = 2_000
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[: self.bound].count())
+
+
+class Large(ReadOnly[Row]):
+    """Rows of which there may be millions: no counts, and a search only by what has an index."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    ordering = ["-pk"]
+    list_per_page = 50
+    search_fields = ["pk"]  # shows the box; `search` decides
+
+    def search(self, rows: QuerySet[Row], text: str) -> QuerySet[Row]:
+        """The rows that this text names."""
+        raise NotImplementedError
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        text = search_term.strip()
+        return (self.search(queryset, text) if text else queryset), False

@@ -9,6 +9,7 @@ from allauth.socialaccount.providers.github.views import oauth2_callback, oauth2
 from allauth.socialaccount.views import login_cancelled, login_error
 from django.urls import include, path
 
+from apps.dashboard import impersonation
 from apps.dashboard.views import account, device, invites, sign_in
 
 urlpatterns = [
@@ -25,6 +26,8 @@ urlpatterns = [
     path("sign-up/github", sign_in.sign_up, name="socialaccount_signup"),
     path("sign-out", sign_in.sign_out, name="account_logout"),
     path("invites/<str:token>", invites.invite, name="invite"),
+    path("impersonation", impersonation.end, name="impersonation_end"),
+    path("impersonation/<str:user>", impersonation.begin, name="impersonation"),
     path("account", account.profile, name="account_profile"),
     # Names by which allauth finds its way back
     path("account/connections", account.profile, name="socialaccount_connections"),

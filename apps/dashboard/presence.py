@@ -24,7 +24,8 @@ class Presence:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         # Only who has a session is somebody; asking it for others would make each answer vary.
-        if request.session.session_key and request.user.is_authenticated:
+        is_own = not hasattr(request, "impersonator")
+        if request.session.session_key and request.user.is_authenticated and is_own:
             self._note(request, clock.now())
         return self._get_response(request)
 

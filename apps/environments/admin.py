@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
+from apps.core import clock
 from apps.core.admin import MadeByOperations, ReadOnly
 from apps.environments.models import Environment, EnvironmentKey, Variable
+from apps.environments.operations.keys import regenerate_key
+from apps.environments.scope import Scope
+from apps.orgs.actors import Actor
 from apps.orgs.admin import record_change
+from apps.orgs.roles import Role
 
 
 @admin.register(Environment)
@@ -47,6 +53,27 @@ class EnvironmentAdmin(MadeByOperations[Environment]):
         "archived_at",
         "created_at",
     ]
+
+    actions = ["replace_key"]
+
+    def has_replace_key_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("environments.change_environmentkey")
+
+    @admin.action(
+        description="Replace the main key (the old one works for another 24 hours)",
+        permissions=["replace_key"],
+    )
+    def replace_key(self, request: HttpRequest, chosen: QuerySet[Environment]) -> None:
+        for environment in chosen:
+            actor = Actor(kind="user", id=request.user.pk, role=Role.OWNER)
+            scope = Scope(
+                actor=actor,
+                organization_id=environment.organization_id,
+                project_id=environment.project_id,
+                environment_id=environment.pk,
+            )
+            regenerate_key(scope, now=clock.now())
+        self.message_user(request, "Replaced. The members see the new key on their page of keys.")
 
     def save_model(
         self,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from apps.orgs.actors import OrganizationScope
 from apps.orgs.models import AuditEntry
+
+# Which member of the staff acts as the actor at this moment, if one does: for every entry that is
+# written meanwhile, whichever operation writes it.
+impersonator_id: ContextVar[UUID | None] = ContextVar("impersonator_id", default=None)
 
 
 def record(
@@ -19,6 +25,9 @@ def record(
 ) -> None:
     """Write down who did what to which (type, id); never put a secret into `detail`."""
     target_type, target_id = target
+    detail = dict(detail or {})
+    if (staff := impersonator_id.get()) is not None:
+        detail["impersonated_by"] = str(staff)
     AuditEntry.objects.create(
         organization_id=scope.organization_id,
         environment_id=scope.environment_id,
@@ -27,6 +36,6 @@ def record(
         action=action,
         target_type=target_type,
         target_id=str(target_id)[:200],
-        detail=detail or {},
+        detail=detail,
         at=now,
     )

@@ -10,13 +10,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from apps.accounts.models import AuthorizationCode, PersonalToken, User
+from apps.accounts.models import AuthorizationCode, PersonalToken, SignInLink, User
+from apps.accounts.operations.links import one_time_link
 from apps.accounts.operations.login import create_code
+from apps.core.ids import public_id
 from apps.environments.models import EnvironmentKey, Variable
 from apps.environments.operations.variables import set_variable
 from apps.orgs.models import AuditEntry, Invite
 from apps.orgs.operations.invites import invite_member
 from apps.orgs.roles import Role
+from apps.runs.models import Run
+from apps.runs.operations.trigger import TriggerRequest, trigger_run
 from tests.architecture.routes import every_route
 from tests.factories import (
     NOW,
@@ -66,6 +70,7 @@ def secrets() -> list[str]:
         "eu-plain-1",
         invite.token,
         code,
+        one_time_link(alice(), now=NOW).rpartition("/")[2],
         personal_token(alice()),
         *binaries(),
     ]
@@ -74,13 +79,13 @@ def secrets() -> list[str]:
 def binaries() -> list[str]:
     """Every digest and sealed value, as it would look on a page."""
     rows: list[Model] = []
-    for model in (EnvironmentKey, Variable, Invite, PersonalToken, AuthorizationCode):
+    for model in (EnvironmentKey, Variable, Invite, PersonalToken, AuthorizationCode, SignInLink):
         rows += model.objects.all()
     values = [
         bytes(getattr(row, field.name))
         for row in rows
         for field in row._meta.fields
-        if isinstance(field, BinaryField)
+        if isinstance(field, BinaryField) and getattr(row, field.name)
     ]
     return [text for value in values for text in (value.hex(), repr(value)[2:-1])]
 
@@ -208,6 +213,50 @@ def test_a_token_can_be_revoked(staff):
     )
     token.refresh_from_db()
     assert token.revoked_at is not None
+
+
+def test_the_main_key_of_an_environment_can_be_replaced(staff):
+    environment = acme().production
+    url = reverse("admin:environments_environment_changelist")
+    before = EnvironmentKey.objects.current().get(environment=environment)
+    staff.post(url, {"action": "replace_key", "_selected_action": [str(environment.pk)]})
+    after = EnvironmentKey.objects.current().get(environment=environment)
+    assert after.pk != before.pk
+    entry = AuditEntry.objects.get(action="key.regenerated")
+    assert entry.actor_id == User.objects.get(email="root@example.com").id
+
+
+def test_runs_can_be_found_canceled_and_replayed(staff):
+    run_id = trigger_run(acme().scope, request=TriggerRequest(task="resize"), now=NOW).run_id
+    url = reverse("admin:runs_run_changelist")
+    for text in (public_id("run", run_id), "resize"):
+        assert public_id("run", run_id) in staff.get(url, {"q": text}).content.decode()
+    assert public_id("run", run_id) not in staff.get(url, {"q": "other"}).content.decode()
+    staff.post(url, {"action": "cancel", "_selected_action": [str(run_id)]})
+    assert Run.objects.get().status == "CANCELED"
+    staff.post(url, {"action": "replay", "_selected_action": [str(run_id)]})
+    assert Run.objects.filter(replay_of_id=run_id).count() == 1
+
+
+def test_what_customers_sent_is_not_shown(staff):
+    request = TriggerRequest(task="resize", payload='"of the customer"')
+    run_id = trigger_run(acme().scope, request=request, now=NOW).run_id
+    html = staff.get(reverse("admin:runs_run_change", args=[run_id])).content.decode()
+    assert "resize" in html
+    assert "of the customer" not in html
+
+
+def test_a_list_of_runs_costs_as_much_for_many_as_for_few(staff):
+    url = reverse("admin:runs_run_changelist")
+    trigger_run(acme().scope, request=TriggerRequest(task="a"), now=NOW)
+    staff.get(url)
+    with CaptureQueriesContext(connection) as few:
+        staff.get(url)
+    for _ in range(3):
+        trigger_run(globex().scope, request=TriggerRequest(task="b"), now=NOW)
+    with CaptureQueriesContext(connection) as many:
+        staff.get(url)
+    assert len(many) == len(few)
 
 
 def test_every_page_sends_strangers_to_the_login():

@@ -8,7 +8,7 @@ def test_a_stranger_is_asked_to_sign_in(visitor):
 
     page = visitor.goto("/admin/")
 
-    assert page.get_by_label("Password").is_visible()
+    assert page.get_by_label("E-mail address").is_visible()
 
 
 def test_staff_reaches_the_projects_by_the_keyboard(visitor):

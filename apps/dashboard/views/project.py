@@ -25,6 +25,8 @@ from apps.orgs.permissions import Permission, allows
 from apps.projects.operations import archive_project, rename_project
 from apps.runs.queries import RunFilters, list_runs
 
+_TRIGGER = "holdfast trigger hello --payload '\"world\"'"  # quotes that no attribute can hold
+
 
 class NameForm(forms.Form):
     """What the project is called."""
@@ -99,6 +101,7 @@ def start(request: PageRequest, place: Place) -> HttpResponse:
         "secret": current_key(place.scope)
         if allows(place.scope.actor, Permission.KEYS_READ)
         else "",
+        "trigger": _TRIGGER,
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
     template = "people/_steps.html" if request.htmx else "people/start.html"
