@@ -30,5 +30,7 @@ document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || event.target.method !== "post") return;
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "yes";
+  const back = event.target.elements.namedItem("back"); // filters may have changed the address since
+  if (back) back.value = location.pathname + location.search;
 });
 addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => { delete form.dataset.sent; }));

@@ -56,6 +56,15 @@ _ORDERS: dict[str, Callable[[TaskRow], Any]] = {
 }
 
 
+_FIRST_TASK = """from holdfast import task
+
+
+@task
+async def hello(name: str) -> str:
+    return f"Hello, {name}"
+"""
+
+
 @require_safe
 @in_environment(Permission.DEPLOYMENTS_READ)
 def task_list(request: PageRequest, place: Place) -> HttpResponse:
@@ -70,6 +79,7 @@ def task_list(request: PageRequest, place: Place) -> HttpResponse:
         "rows": rows,
         "text": text,
         "order": order if order in _ORDERS else "task",
+        "first_task": _FIRST_TASK,
     }
     template = "tasks/_list.html" if request.htmx else "tasks/page.html"
     return page(request, template, context, section="tasks")
