@@ -1,7 +1,7 @@
 """The run list for people: any filter, whatever it costs, within a bound for each page.
 
 There is no index by status, so that a run changes its status without touching one (HOT updates).
-A filter that no index serves is therefore tried on the newest `_SCANNED` runs only; when they do
+A filter that no index serves is therefore tried on the newest `MOST_SCANNED` runs only; when they do
 not fill a page, it says back to which run it has looked, and goes on from there when asked.
 """
 
@@ -23,7 +23,7 @@ from apps.runs.models import Run, RunTag
 
 _Row = TypeVar("_Row", bound=Model)
 
-_SCANNED = 5_000
+MOST_SCANNED = 5_000
 _TAGGED = 1_000
 _EXPORTED_AT_ONCE = 500
 MOST_EXPORTED = 10_000
@@ -146,7 +146,7 @@ def _newest(walk: _Walk, search: RunSearch) -> tuple[QuerySet[Run], UUID | None]
     runs = walk.along(Run.objects.filter(_of_indexes(search)), "pk")
     if not _rest(search):
         return runs, None
-    edge = runs.values_list("pk", flat=True)[_SCANNED - 1 : _SCANNED].first()
+    edge = runs.values_list("pk", flat=True)[MOST_SCANNED - 1 : MOST_SCANNED].first()
     return (runs.filter(walk.until(edge)) if edge else runs), edge
 
 

@@ -156,7 +156,7 @@ def test_a_filter_that_nothing_fits_offers_to_be_cleared(acme, shipped, visit):
 
 
 def test_a_search_that_stopped_says_how_far_it_went_and_goes_on(acme, shipped, visit, monkeypatch):
-    monkeypatch.setattr(search, "_SCANNED", 2)
+    monkeypatch.setattr(search, "MOST_SCANNED", 2)
     rare = trigger(acme.scope, delay_until=later(60))
     for _ in range(3):
         trigger(acme.scope)

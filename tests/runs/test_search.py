@@ -111,7 +111,7 @@ def test_pages_lead_to_older_and_back_to_newer_runs(acme, worker):
 def test_a_rare_status_is_looked_for_within_a_bound_and_further_on_demand(
     acme, worker, monkeypatch
 ):
-    monkeypatch.setattr(search, "_SCANNED", 3)
+    monkeypatch.setattr(search, "MOST_SCANNED", 3)
     rare = trigger(acme.scope, delay_until=later(60))
     others = [trigger(acme.scope) for _ in range(4)][::-1]
     first = found(acme, statuses=("DELAYED",))
@@ -122,7 +122,7 @@ def test_a_rare_status_is_looked_for_within_a_bound_and_further_on_demand(
 
 
 def test_the_way_back_is_bounded_too(acme, worker, monkeypatch):
-    monkeypatch.setattr(search, "_SCANNED", 3)
+    monkeypatch.setattr(search, "MOST_SCANNED", 3)
     oldest = trigger(acme.scope, delay_until=later(60))
     runs = [trigger(acme.scope) for _ in range(5)]
     wanted = {"statuses": ("DELAYED",)}
