@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 from apps.core.ids import new_id, public_id
-from apps.core.recurrence import Cron, Every, Once, Recurrence
+from apps.core.recurrence import Cron, Every, Once, Recurrence, describe
 from apps.schedules import policy
 from apps.schedules.policy import Described, Rule
 from apps.schedules.states import Missed, Origin, Outcome, Overlap, ScheduleKind
@@ -113,6 +114,15 @@ class Schedule(models.Model):
         if self.once_at is None:
             raise ValueError(f"{self} has no recurrence")  # the table's constraint forbids it
         return Once(at=self.once_at)
+
+    @property
+    def in_words(self) -> str:
+        """When it ticks, as a person would say it."""
+        if self.cron is not None:
+            return describe(self.cron)
+        if self.interval_seconds is not None:
+            return f"Every {timedelta(seconds=self.interval_seconds)}"
+        return "Once"
 
     @property
     def rule(self) -> Rule:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -72,16 +72,16 @@ def plan(rule: Rule, *, next_at: datetime, now: datetime, grace: timedelta) -> P
     punctual_from = now - grace
     wanted = {Missed.SKIP: 0, Missed.ONE: 1, Missed.ALL: rule.missed_limit}[rule.missed]
     late: list[datetime] = []
-    first: datetime | None = next_at
     end: datetime | None = None
     if rule.due(next_at) < punctual_from:
         # one more than wanted and one that may be due only now, so that the last late one is found
         looked = latest(rule.recurrence, since=next_at, until=punctual_from, most=wanted + 2)
-        passed = [nominal for nominal in looked if rule.due(nominal) < punctual_from]
+        passed = [at for at in looked if rule.due(at) < punctual_from] or [next_at]
         late = passed[len(passed) - wanted :] if wanted else []
         end = passed[-1]
-        first = None
-    ticks = [*late, *_due(rule, first, end, now=now, most=TICKS_AT_ONCE - len(late))]
+    punctual = occurrences(rule.recurrence, end) if end else _from(rule.recurrence, next_at)
+    due = itertools.takewhile(lambda at: rule.due(at) <= now, punctual)
+    ticks = [*late, *itertools.islice(due, TICKS_AT_ONCE - len(late))]
     seen = max([*ticks, *([end] if end else [])], default=None)
     upcoming = next_at if seen is None else rule.recurrence.after(seen)
     return Plan(
@@ -92,14 +92,10 @@ def plan(rule: Rule, *, next_at: datetime, now: datetime, grace: timedelta) -> P
     )
 
 
-def _due(
-    rule: Rule, first: datetime | None, after: datetime | None, *, now: datetime, most: int
-) -> Iterator[datetime]:
-    start = after or (first - timedelta(microseconds=1) if first else now)
-    for nominal in islice(occurrences(rule.recurrence, start), most):
-        if rule.due(nominal) > now:
-            return
-        yield nominal
+def _from(recurrence: Recurrence, first: datetime) -> Iterator[datetime]:
+    """The times from one on that was promised, even if a zone's rules have changed since."""
+    yield first
+    yield from occurrences(recurrence, first)
 
 
 def _given_up(
@@ -152,7 +148,7 @@ class Described:
 
 def payload(schedule: Described, *, at: datetime, latest_at: datetime | None) -> str:
     """The payload of the run for one nominal time, as superjson: its dates arrive as dates."""
-    upcoming = list(islice(occurrences(schedule.recurrence, at), UPCOMING_IN_PAYLOAD))
+    upcoming = list(itertools.islice(occurrences(schedule.recurrence, at), UPCOMING_IN_PAYLOAD))
     body: dict[str, Any] = {
         "scheduleId": public_id(PREFIX, schedule.id),
         "type": schedule.kind.upper(),

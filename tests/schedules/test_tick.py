@@ -273,6 +273,28 @@ def test_an_inactive_schedule_does_not_tick():
     assert tick(NEXT) == 0
 
 
+@pytest.mark.parametrize("late", [0, 30, 3_600])
+def test_a_time_that_was_promised_ticks_though_its_zone_has_changed_since(late):
+    made = schedule(tenant().scope, timezone="Asia/Kolkata")
+    # a full hour there is half past here; 13:00 is what an older table of zones said
+    Schedule.objects.filter(pk=made.pk).update(next_at=NEXT, due_at=NEXT)
+    tick(NEXT + timedelta(seconds=late))
+    made.refresh_from_db()
+    assert times()[-1] == ("13:30" if late == 3_600 else "13:00")
+    assert made.next_at == NEXT + HOUR / 2 + timedelta(seconds=late // 3_600 * 3_600)
+
+
+def test_one_that_cannot_be_planned_does_not_hold_up_the_others(caplog):
+    scope = tenant().scope
+    broken, fine = schedule(scope, "a"), schedule(scope, "b")
+    Schedule.objects.filter(pk=broken.pk).update(timezone="Moon/Base")
+    assert tick(NEXT) == 2
+    assert [run.schedule_id for run in runs()] == [fine.pk]
+    broken.refresh_from_db()
+    assert (broken.next_at, broken.due_at) == (NEXT, NEXT + timedelta(minutes=5))
+    assert "cannot be planned" in caplog.text
+
+
 # -- Exactly once ------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,9 @@ from apps.schedules.states import Outcome, Overlap
 from holdfast.packets import SUPERJSON
 
 BITE = 500
+_REST = timedelta(minutes=5)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +118,7 @@ def _tick_after_cancel(schedule_id: UUID, around: _Surroundings, *, now: datetim
 def _step(schedule: Schedule, around: _Surroundings, *, now: datetime) -> _Step:
     if schedule.next_at is None:
         raise ValueError(f"{schedule} is due without a time")  # the table's constraint forbids it
-    grace = timedelta(seconds=limits().grace_seconds)
-    plan = policy.plan(schedule.rule, next_at=schedule.next_at, now=now, grace=grace)
+    plan = _plan(schedule, schedule.next_at, now=now)
     step = _Step(schedule=schedule, around=around, plan=plan, held_at=schedule.held_at)
     if plan.missed:
         first, last = plan.missed
@@ -125,6 +128,17 @@ def _step(schedule: Schedule, around: _Surroundings, *, now: datetime) -> _Step:
     else:
         _choose(step, now)
     return step
+
+
+def _plan(schedule: Schedule, next_at: datetime, *, now: datetime) -> Plan:
+    grace = timedelta(seconds=limits().grace_seconds)
+    try:
+        return policy.plan(schedule.rule, next_at=next_at, now=now, grace=grace)
+    except Exception:
+        # Whatever is wrong with it, such as a zone that this machine no longer knows, is not to
+        # hold up all others: it is looked at again later.
+        log.exception("a schedule cannot be planned", extra={"schedule": str(schedule)})
+        return Plan(ticks=(), missed=None, next_at=next_at, due_at=now + _REST)
 
 
 def _choose(step: _Step, now: datetime) -> None:
