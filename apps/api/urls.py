@@ -31,7 +31,6 @@ urlpatterns = [
     # Runs are started
     path("api/v1/tasks/<path:task>/trigger", triggers.TriggerTask.as_view()),
     path("api/v1/triggers", triggers.TriggerList.as_view()),
-    path("api/v1/triggers", triggers.TriggerList.as_view()),
     path("api/v2/tasks/batch", batches.TaskBatch.as_view()),
     path("api/v1/tasks/batch", batches.TaskBatchV1.as_view()),
     path("api/v1/tasks/<path:task>/batch", batches.OneTaskBatch.as_view()),
