@@ -47,6 +47,8 @@ class DemoFailed(Exception):
 class Seeded:
     """The demo organization's names and secrets."""
 
+    email: str
+    path: str  # of the pages of production
     project: str
     secret_key: str
     token: str
@@ -76,11 +78,20 @@ def everything(home: Path, console: Console) -> Iterator[Supervisor]:
 def seed(supervisor: Supervisor) -> Seeded:
     """The demo organization, made or found."""
     found = json.loads(_run(supervisor, ROOT, "manage.py", "seed", "--json", "--token"))
+    organization, project = found["organization"]["slug"], found["project"]["slug"]
     return Seeded(
+        email=found["email"],
+        path=f"/orgs/{organization}/projects/{project}/env/prod",
         project=found["project"]["ref"],
         secret_key=found["environments"]["prod"]["key"],
         token=found["token"],
     )
+
+
+def sign_in_link(supervisor: Supervisor, seeded: Seeded, run_id: str) -> str:
+    """A link that signs in as the demo person, once and until tomorrow, at the page of a run."""
+    words = ("--next", f"{seeded.path}/runs/{run_id}", "--minutes", str(24 * 60))
+    return _run(supervisor, ROOT, "manage.py", "sign_in_link", seeded.email, *words).strip()
 
 
 def deploy(supervisor: Supervisor, seeded: Seeded) -> str:

@@ -50,11 +50,14 @@ class Command(BaseCommand):
             console.print(f"[green]The report is right[/green], after {took:.1f} s in all.")
             if once:
                 return
+            link = demo.sign_in_link(supervisor, seeded, run.id)
+            console.print("[bold]Look at the run[/bold] (the link signs you in, once):")
+            console.print(f"  {link}", soft_wrap=True)
             console.print(f"Holdfast is at [bold]{supervisor.url}[/bold]  (Ctrl-C stops it)")
             console.print(f"  admin    {supervisor.url}/admin/")
             console.print(f"  project  {seeded.project}")
             console.print(f"  key      {seeded.secret_key}")
             login = f"holdfast login --api-url {supervisor.url} --token {seeded.token}"
-            console.print(f"  sign in  {login}", soft_wrap=True)
+            console.print(f"  terminal {login}", soft_wrap=True)
             while not supervisor.wait(timeout=1.0):
                 pass

@@ -54,8 +54,12 @@ def seed(*, with_token: bool, now: datetime) -> dict[str, Any]:
     scope_for_user(user, project.ref, "dev", now=now)
     return {
         "email": user.email,
-        "organization": {"id": str(within.organization_id), "name": NAME},
-        "project": {"ref": project.ref, "name": project.name},
+        "organization": {
+            "id": str(within.organization_id),
+            "name": NAME,
+            "slug": project.organization.slug,
+        },
+        "project": {"ref": project.ref, "name": project.name, "slug": project.slug},
         "environments": _environments(user, within, project, now=now),
         "token": create_token(user, name="seed", now=now).secret if with_token else None,
     }
