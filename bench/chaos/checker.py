@@ -157,9 +157,9 @@ def _in_order(history: History, accepted: Mapping[str, int]) -> list[str]:
             first.setdefault(run, at)
     by_key: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for name, number in accepted.items():
-        run = history.runs.get(parse_public_id("run", name))
-        if run and run["task"] == "keyed" and run["id"] in first:
-            by_key[run["concurrency_key"]].append((number, first[run["id"]]))
+        told = history.runs.get(parse_public_id("run", name))
+        if told and told["task"] == "keyed" and told["id"] in first:
+            by_key[told["concurrency_key"]].append((number, first[told["id"]]))
     return [
         f"key {key}: request {later} started before {earlier}"
         for key, starts in by_key.items()

@@ -38,13 +38,14 @@ class Faults:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Inside of the block, this thread's connection has the faults."""
-        commit = connection._commit
-        connection._commit = lambda: self._on_commit(commit)
+        database: Any = connection  # the hook below is its own
+        commit = database._commit
+        database._commit = lambda: self._on_commit(commit)
         try:
             with connection.execute_wrapper(self._on_statement):
                 yield
         finally:
-            connection._commit = commit
+            database._commit = commit
 
     def _on_statement(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -58,7 +59,8 @@ class Shop:
         return [self._trigger(**kinds[n % len(kinds)]) for n in range(self.runs)]
 
     def _trigger(self, **options) -> UUID:
-        return self._ask(**options).run_id
+        run_id: UUID = self._ask(**options).run_id
+        return run_id
 
     def _ask(self, **options):
         key = uuid4().hex  # what makes the repetition of a request safe
@@ -195,7 +197,8 @@ def _die_somewhere(
     try:
         connection.connection = None  # the parent's own: not to be closed from here
         made = 0
-        commit = connection._commit
+        database: Any = connection
+        commit = database._commit
 
         def counting() -> None:
             nonlocal made
@@ -207,7 +210,7 @@ def _die_somewhere(
             if made == die_at:
                 os._exit(1)
 
-        connection._commit = counting
+        database._commit = counting
         tell()
     finally:
         os._exit(0)

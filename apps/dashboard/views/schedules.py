@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from apps.core import clock
 from apps.core.errors import DomainError, Forbidden
 from apps.core.ids import new_id, parse_public_id, public_id
-from apps.core.recurrence import describe, timezones
+from apps.core.recurrence import timezones
 from apps.dashboard import places
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
@@ -25,7 +25,6 @@ from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 from apps.schedules import queries
-from apps.schedules.models import Schedule
 from apps.schedules.operations.manage import (
     ScheduleRequest,
     activate_schedule,
@@ -51,7 +50,7 @@ def schedule_list(request: PageRequest, place: Place) -> HttpResponse:
         return _calendar(request, place)
     schedules = list(queries.list_schedules(place.scope)[: _SHOWN + 1])
     context = {
-        "schedules": [_row(schedule) for schedule in schedules[:_SHOWN]],
+        "schedules": schedules[:_SHOWN],
         "is_cut": len(schedules) > _SHOWN,
         "shown": _SHOWN,
     }
@@ -71,19 +70,6 @@ def _by_day(coming: Iterable[Any]) -> Iterable[tuple[date, list[Any]]]:
         yield day, list(times)
 
 
-def _row(schedule: Schedule) -> dict[str, Any]:
-    return {"schedule": schedule, "words": words(schedule)}
-
-
-def words(schedule: Schedule) -> str:
-    """When it ticks, as a person would say it."""
-    if schedule.cron is not None:
-        return describe(schedule.cron)
-    if schedule.interval_seconds is not None:
-        return f"Every {timedelta(seconds=schedule.interval_seconds)}"
-    return "Once"
-
-
 @require_safe
 @in_environment(Permission.SCHEDULES_READ)
 def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
@@ -92,7 +78,6 @@ def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
     now = clock.now()
     context = {
         "schedule": found,
-        "words": words(found),
         "coming": queries.upcoming(
             place.scope, since=now, until=now + timedelta(days=366), most=_NEXT,
             schedule_id=found.pk,
