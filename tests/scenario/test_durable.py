@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
+from django.db import connection
 
 from apps.core.ids import parse_public_id
 from apps.runs.models import Attempt, JournalEntry, Lease, Run
 from apps.runs.queries import invariant_violations
+from holdfast.durable import Database
 from tests.scenario.conftest import eventually
 from tests.scenario.test_waits import engine  # noqa: F401 -- a fixture
 
@@ -66,6 +69,30 @@ def test_steps_that_were_recorded_outlive_their_worker(shop, file):
     assert sorted(done) == ["after", "alive", "before 0", "before 1", "before 2", "dying"]
     assert attempts(run_id) == ["CRASHED", "COMPLETED"]
     assert invariant_violations() == []
+
+
+def test_a_worker_that_dies_after_a_commit_pays_once(shop, file):
+    parameters = connection.get_connection_params()
+    wanted = ("dbname", "user", "password", "host", "port")
+    address = psycopg.conninfo.make_conninfo(
+        **{name: parameters[name] for name in wanted if name in parameters}
+    )
+    with psycopg.connect(address, autocommit=True) as database:
+        database.execute("CREATE TABLE account AS SELECT 0 AS balance")
+        Database(address).create_table()
+        try:
+            worker = shop.start_worker(capacity=2)
+            file.with_suffix(".pid").write_text(str(worker.pid))
+            order = {"database": address, "path": str(file)}
+            run_id = shop.client.trigger("durable-paid", order).id
+            eventually(lambda: worker.poll() is not None)
+            Lease.objects.update(expires_at="2020-01-01T00:00:00Z")
+            shop.start_worker()
+            assert shop.finished(run_id, within=120).output == 5
+            assert file.read_text().split() == ["dying", "alive"]
+            assert database.execute("SELECT balance FROM account").fetchone() == (5,)
+        finally:
+            database.execute("DROP TABLE account; DROP TABLE holdfast_steps")
 
 
 def test_a_large_result_goes_through_object_storage(shop):

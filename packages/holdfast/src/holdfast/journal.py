@@ -50,13 +50,18 @@ branch: ContextVar[Branch | None] = ContextVar("holdfast.branch", default=None)
 """The branch that the calling code is on; None inside of steps and outside of durable runs."""
 
 
+in_step: ContextVar[bool] = ContextVar("holdfast.in_step", default=False)
+"""Whether the calling code is part of a step, which is one unit and may not wait."""
+
+
 @contextmanager
 def outside() -> Iterator[None]:
     """Leave the journaled code: what is called in here is neither counted nor recorded."""
-    token = branch.set(None)
+    token, inside = branch.set(None), in_step.set(True)
     try:
         yield
     finally:
+        in_step.reset(inside)
         branch.reset(token)
 
 

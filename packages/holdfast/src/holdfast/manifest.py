@@ -46,7 +46,7 @@ class TaskManifest:
         ttl: Seconds after which a run that has not started expires.
         suspend_after: Seconds of waiting before a snapshot; None means the platform's default.
         isolation: ``process`` or ``run``.
-        durable: Reserved.
+        durable: Whether what its runs do is recorded.
         payload_schema: JSON schema of the payload.
         output_schema: JSON schema of the result.
         description: One line for people.

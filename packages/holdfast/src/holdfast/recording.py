@@ -14,8 +14,8 @@ from holdfast import failures, packets
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
 from holdfast.client.tokens import Token, TokenFilters, TokenHandle, TokenOptions, TokenSummary
 from holdfast.client.triggers import BatchItem, TriggerOptions
-from holdfast.errors import RunCanceled
-from holdfast.journal import Call, Journal, branch, digest, outside
+from holdfast.errors import HoldfastError, RunCanceled
+from holdfast.journal import Call, Journal, branch, digest, in_step, outside
 from holdfast.protocol import Entry, WaitpointResult
 from holdfast.runtime import Runtime
 from holdfast.tokens import TokenStore
@@ -146,6 +146,7 @@ class Recording:
     async def wait_for_run(self, handle: RunHandle) -> WaitpointResult:
         """Wait once until the child has ended."""
         if branch.get() is None:
+            _refuse_in_step()
             return await self._inner.wait_for_run(handle)
         call = self._journal.call("wait", "run", digest=handle.id)
 
@@ -161,6 +162,7 @@ class Recording:
     async def wait_for_batch(self, handle: BatchHandle) -> list[RunResult]:
         """Wait once until every run of the batch has ended."""
         if branch.get() is None:
+            _refuse_in_step()
             return await self._inner.wait_for_batch(handle)
         call = self._journal.call("wait", "batch", digest=handle.id)
 
@@ -177,6 +179,7 @@ class Recording:
     async def wait_until(self, moment: datetime, *, key: str | None) -> None:
         """Wait once until a moment, which is that of the first time."""
         if branch.get() is None:
+            _refuse_in_step()
             await self._inner.wait_until(moment, key=key)
             return
         call = self._journal.call("wait", "time")
@@ -192,6 +195,7 @@ class Recording:
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Wait once until a token is over."""
         if branch.get() is None:
+            _refuse_in_step()
             return await self._inner.wait_for_token(token)
         call = self._journal.call("wait", "token", digest=token)
 
@@ -255,6 +259,11 @@ class Recording:
             "idempotency_key": hashlib.sha256(key.encode()).hexdigest(),
             "idempotency_key_options": {"key": key, "scope": "global"},
         }
+
+
+def _refuse_in_step() -> None:
+    if in_step.get():
+        raise HoldfastError("a step may not wait: it is one unit; wait between steps")
 
 
 class RecordedTokens:

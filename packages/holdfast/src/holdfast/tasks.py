@@ -75,7 +75,7 @@ class Task(Generic[Payload, Result]):
         suspend_after: Seconds of waiting after which the worker's provider may take a snapshot of
             the process and stop it; None: the platform's default. Others keep it in memory.
         isolation: ``process`` reuses task processes, ``run`` starts a fresh one for every attempt.
-        durable: Reserved.
+        durable: Whether its steps, waits and children are recorded; see `holdfast.durable`.
         description: One line for people.
         schedules: When it runs by itself.
         hooks: Its hooks and middleware.
@@ -363,7 +363,8 @@ def task(
             or a mapping; default: three attempts, 1 s doubling to 60 s), `queue` (a name or a
             `Queue`), `machine` (a preset's name), `max_duration` (seconds of execution time),
             `ttl` (seconds), `suspend_after` (seconds of waiting), `isolation` (``process`` or
-            ``run``), `durable` (reserved), `description`, `schedule` (a cron, or what `schedule` makes, or several of them).
+            ``run``), `durable` (recorded steps), `description`, `schedule` (a cron, or what
+            `schedule` makes, or several of them).
 
     Returns:
         The task, which can still be called as the function was.

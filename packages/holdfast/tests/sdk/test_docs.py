@@ -1,4 +1,4 @@
-"""The examples of docs/sdk.md run as they stand."""
+"""The examples of docs/sdk.md and docs/durable.md run as they stand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import pytest
 
 from holdfast.tasks import registry
 
-PAGE = Path(__file__).parents[4] / "docs" / "sdk.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+DOCS = Path(__file__).parents[4] / "docs"
+EXAMPLES = [
+    source
+    for page in ("sdk.md", "durable.md")
+    for source in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("source", EXAMPLES, ids=lambda source: source.strip().splitlines()[-1])
 def test_an_example_runs(source):
-    code = compile(source, str(PAGE), "exec", dont_inherit=True)
+    code = compile(source, str(DOCS), "exec", dont_inherit=True)
     exec(code, {"__name__": "example"})  # noqa: S102 -- our own page
     assert len(registry) > 0

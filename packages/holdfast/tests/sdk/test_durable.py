@@ -111,6 +111,20 @@ class TestSteps:
         run = bench.run(order)
         assert (run.output, run.steps) == (1, ["outer"])
 
+    def test_a_step_may_not_wait(self, bench):
+        async def waits():
+            await wait.for_(seconds=1)
+
+        @task(durable=True, retry=1)
+        async def order():
+            await step(waits)
+
+        run = bench.run(order)
+        assert (run.status, run.error["message"]) == (
+            "FAILED",
+            "a step may not wait: it is one unit; wait between steps",
+        )
+
     def test_plain_tasks_have_steps(self, bench, done):
         @task(durable=True)
         def order():

@@ -6,9 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast import now, random, step, task, uuid, wait
+import psycopg
+
+from holdfast import now, random, step, step_sync, task, uuid, wait
 
 
 def did(path: str, what: str) -> str:
@@ -54,3 +58,21 @@ async def large() -> int:
     text = await step(lambda: "x" * 300_000, name="large")
     await wait.for_(seconds=2)
     return len(text)
+
+
+@task(id="durable-paid", durable=True, retry={"attempts": 3, "min_delay": 0, "max_delay": 0})
+def paid(order: dict[str, str]) -> int:
+    """Pay in the customer's database, where the worker dies right after the commit."""
+
+    @contextmanager
+    def fragile() -> Iterator[psycopg.Connection]:
+        with psycopg.connect(order["database"]) as database:
+            yield database
+        die_once(order["path"])
+
+    return step_sync(pay, 5, transaction=fragile)
+
+
+def pay(database: psycopg.Connection, amount: int) -> int:
+    database.execute("UPDATE account SET balance = balance + %s", [amount])
+    return amount
