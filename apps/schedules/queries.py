@@ -15,7 +15,7 @@ from apps.core.errors import NotFound
 from apps.core.recurrence import occurrences
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
-from apps.schedules.models import Schedule, Tick
+from apps.schedules.models import Schedule, ScheduleQuerySet, Tick
 
 _MOST_UPCOMING = 10_000
 
@@ -100,6 +100,6 @@ def invariant_violations() -> list[str]:
     return [f"{row['rule']}: {row['violations']}" for row in rows if row["violations"]]
 
 
-def _schedules(scope: Scope) -> QuerySet[Schedule]:
+def _schedules(scope: Scope) -> ScheduleQuerySet:
     require(scope.actor, Permission.SCHEDULES_READ)
     return Schedule.objects.within(scope.environment_id).select_related("environment__owner")

@@ -189,6 +189,18 @@ class BatchAtOnce(Endpoint):
         give_token(response, self.caller, scopes, lifetime=_READ_FOR, now=self.now)
         return response
 
+    def answer_runs(self, body: Mapping[str, Any], tasks: Sequence[str]) -> Response:
+        """The batch with the ids of its runs."""
+        created = self.trigger(body, tasks)
+        ids = runs.batch_run_ids(self.scope, created.batch_id)
+        return self.answer(
+            created,
+            200,
+            batchId=public_id("batch", created.batch_id),
+            runCount=len(tasks),
+            runs=[public_id("run", run_id) for run_id in ids],
+        )
+
 
 class TaskBatch(BatchAtOnce):
     """A batch of several tasks that is sent in one request."""
@@ -227,20 +239,8 @@ class TaskBatchV1(BatchAtOnce):
         body = read(_TASK_BATCH, request.data)
         return self.answer_runs(body, [item["task"] for item in body["items"]])
 
-    def answer_runs(self, body: Mapping[str, Any], tasks: Sequence[str]) -> Response:
-        """The batch with the ids of its runs."""
-        created = self.trigger(body, tasks)
-        ids = runs.batch_run_ids(self.scope, created.batch_id)
-        return self.answer(
-            created,
-            200,
-            batchId=public_id("batch", created.batch_id),
-            runCount=len(tasks),
-            runs=[public_id("run", run_id) for run_id in ids],
-        )
 
-
-class OneTaskBatch(TaskBatchV1):
+class OneTaskBatch(BatchAtOnce):
     """A batch of one task, which the path names."""
 
     @extend_schema(

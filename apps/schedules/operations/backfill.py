@@ -52,9 +52,9 @@ def _times(
     schedule: Schedule, since: datetime, until: datetime, *, now: datetime
 ) -> list[datetime]:
     most = limits().backfill_ticks
-    end = min(
-        until, now, *([schedule.next_at - timedelta(microseconds=1)] * bool(schedule.next_at))
-    )
+    end = min(until, now)
+    if schedule.next_at is not None:
+        end = min(end, schedule.next_at - timedelta(microseconds=1))
     times = between(schedule.recurrence, since=since, until=end, most=most + 1)
     if len(times) > most:
         raise Invalid(

@@ -82,8 +82,8 @@ def trigger(session: Session, file: str, task: str | None, idempotency_key: str 
         items = Lines(_path(file, Path(folder)), task)
         if not len(items):
             raise CliError(f"{file} has no lines.", Exit.USAGE)
-        options = TriggerOptions(idempotency_key=idempotency_key) if idempotency_key else {}
-        handle = session.client().batch_trigger(items, **cast(TriggerOptions, options))
+        options: TriggerOptions = {"idempotency_key": idempotency_key} if idempotency_key else {}
+        handle = session.client().batch_trigger(items, **options)
     session.output.show(
         handle,
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from holdfast._http import AsyncTransport, Call, Flow, SyncTransport
@@ -116,6 +116,11 @@ class Tick(Result):
     ticked_at: datetime | None = None
 
 
+Ticks: TypeAlias = list[Tick]
+UpcomingTimes: TypeAlias = list[Upcoming]
+Names: TypeAlias = list[str]
+
+
 class Schedules(Group[Transport]):
     """``client.schedules``."""
 
@@ -179,7 +184,7 @@ class Schedules(Group[Transport]):
         )
 
     @operation
-    def backfill(self, schedule_id: str, since: datetime, until: datetime) -> Flow[list[Tick]]:
+    def backfill(self, schedule_id: str, since: datetime, until: datetime) -> Flow[Ticks]:
         """Start a run for each time from `since` to `until` that has none, up to 1,000."""
         body = {"from": _text(since), "to": _text(until)}
         return self._send(
@@ -187,18 +192,18 @@ class Schedules(Group[Transport]):
                 method="POST",
                 path=_BASE + _path(schedule_id, "backfill"),
                 body=body,
-                parse=lambda response: build(list[Tick], response.json()["data"]),
+                parse=lambda response: build(Ticks, response.json()["data"]),
             )
         )
 
     @operation
-    def ticks(self, schedule_id: str) -> Flow[list[Tick]]:
+    def ticks(self, schedule_id: str) -> Flow[Ticks]:
         """What became of the latest 100 times, the latest first."""
         return self._send(
             Call(
                 method="GET",
                 path=_BASE + _path(schedule_id, "ticks"),
-                parse=lambda response: build(list[Tick], response.json()["data"]),
+                parse=lambda response: build(Ticks, response.json()["data"]),
             )
         )
 
@@ -209,7 +214,7 @@ class Schedules(Group[Transport]):
         schedule_id: str | None = None,
         until: datetime | None = None,
         limit: int = 100,
-    ) -> Flow[list[Upcoming]]:
+    ) -> Flow[UpcomingTimes]:
         """The next times of all active schedules, or of one, in order: of a week by default."""
         query = {
             "schedule": schedule_id,
@@ -221,18 +226,18 @@ class Schedules(Group[Transport]):
                 method="GET",
                 path=f"{_BASE}/upcoming",
                 query=query,
-                parse=lambda response: build(list[Upcoming], response.json()["data"]),
+                parse=lambda response: build(UpcomingTimes, response.json()["data"]),
             )
         )
 
     @operation
-    def timezones(self) -> Flow[list[str]]:
+    def timezones(self) -> Flow[Names]:
         """The names of all time zones."""
         return self._send(
             Call(
                 method="GET",
                 path="/api/v1/timezones",
-                parse=lambda response: build(list[str], response.json()["timezones"]),
+                parse=lambda response: build(Names, response.json()["timezones"]),
                 auth="none",
             )
         )

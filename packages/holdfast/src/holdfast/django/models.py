@@ -25,6 +25,8 @@ class OutboxEntry(models.Model):
     failed_at = models.DateTimeField(null=True, blank=True)
     run_id = models.CharField(max_length=64, blank=True, default="")
 
+    objects: models.Manager[OutboxEntry] = models.Manager()
+
     class Meta:
         app_label = "holdfast"
         verbose_name_plural = "outbox entries"
