@@ -23,7 +23,6 @@ from apps.core.errors import Invalid
 # How far the clock that made an event's id may be off, and how long its transaction may have run.
 _SLACK = timedelta(hours=1)
 _FIRST_IMPOSSIBLE = 2**63
-_MARGIN = 2 * (_SLACK // timedelta(milliseconds=1)) << 80  # a UUIDv7 begins with milliseconds
 OLDEST = timedelta(hours=24)
 
 
@@ -52,11 +51,6 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.transaction}-{self.event_id.hex}"
-
-    @property
-    def floor(self) -> UUID:
-        """An id that no event after this cursor falls below."""
-        return UUID(int=max(0, self.event_id.int - _MARGIN))
 
     def is_too_old(self, now: datetime) -> bool:
         """Whether so much may have happened since that it is better to look at everything anew."""
@@ -118,7 +112,6 @@ def read_changes(
             "environments": [environment_id for environment_id, _ in places],
             "transactions": [cursor.transaction for _, cursor in places],
             "ids": [cursor.event_id for _, cursor in places],
-            "floors": [cursor.floor for _, cursor in places],
             "most": most + 1,
         },
     )
