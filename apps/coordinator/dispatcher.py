@@ -181,9 +181,13 @@ class Dispatcher:
         for session_id, messages in grouped.items():
             # a worker that left meanwhile: its leases run out, or it asks when it is back
             if seat := self._seats.get(session_id):
+                was_full = not seat.free
                 for message in messages:
                     seat.note(message)
                 seat.send(messages)
+                # a full one was not offered in this turn
+                if was_full and seat.free:
+                    self._wake.set()
         if claimed:
             metrics.claims.inc(claimed)
             # where there was some there may be more

@@ -131,6 +131,6 @@ def test_a_named_wait_is_not_begun_again_by_a_retry(shop):
 def test_waits_nested_fifty_deep_at_a_limit_of_one_end(shop):
     limit(shop, 1)
     shop.start_worker(capacity=1)
-    run = shop.finished(shop.client.trigger("nest", {"depth": DEPTH}).id, within=240)
+    run = shop.finished(shop.client.trigger("nest", {"depth": DEPTH}).id, within=420)
     assert (run.status, run.output) == ("COMPLETED", DEPTH)
     assert eventually(sound)
