@@ -30,8 +30,9 @@ from apps.deployments.queries import list_queues
 from apps.environments import credentials
 from apps.environments.access import scope_for_user
 from apps.environments.models import EnvironmentKey
-from apps.environments.operations.keys import regenerate_key
+from apps.environments.operations.keys import create_key, regenerate_key
 from apps.environments.operations.variables import set_variable
+from apps.orgs.operations.invites import invite_member
 from apps.orgs.roles import Role
 from apps.runs.operations.batch import create_batch
 from apps.runs.operations.bulk import create_bulk_action
@@ -46,11 +47,13 @@ from tests.factories import (
     Tenant,
     acme,
     alice,
+    bob,
     charlie,
     globex,
     member,
     person,
     personal_token,
+    user_scope,
 )
 from tests.live import LiveServer, live_process
 
@@ -159,6 +162,9 @@ def home() -> Home:
     schedule = create_schedule(tenant.scope, request=asked, deduplication_key="acme-key", now=now)
     chosen = RunFilters(tasks=("acme-nothing",))
     bulk = create_bulk_action(tenant.scope, kind=BulkKind.CANCEL, filters=chosen, now=now)
+    owner = user_scope(tenant.production, alice(), Role.OWNER)
+    named = create_key(owner, name="ci", now=now)
+    invited = invite_member(owner.organization, email="d@example.com", role="viewer", now=now)
     samples = {
         "run": run,
         "schedule": public_id("sched", schedule.pk),
@@ -177,6 +183,9 @@ def home() -> Home:
         "part": "payload",
         "span": "0123456789abcdef",
         "queue": public_id("queue", list_queues(tenant.scope)[0].id),
+        "user": bob().public_id,
+        "invite": public_id("invite", invited.invite_id),
+        "named_key": public_id("key", named.key_id),
     }
     environment = public_id("env", tenant.production.id)
     owned = [

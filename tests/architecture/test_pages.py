@@ -104,7 +104,7 @@ def test_a_viewer_changes_nothing(home):
     viewer = person("dora")
     member(home.tenant.organization, viewer, Role.VIEWER)
     for route, response in visits(home, viewer):
-        if route.startswith("POST "):
+        if route.startswith("POST ") and not route.endswith("/members/leaving"):
             assert response.status_code in (403, 404, 405), route
 
 

@@ -23,6 +23,7 @@ from apps.environments.operations.keys import (
     create_key,
     may_write_keys,
     regenerate_key,
+    require_key_write,
     revoke_key,
 )
 from apps.environments.queries import list_keys
@@ -44,6 +45,8 @@ class KeyForm(forms.Form):
 def key_list(request: PageRequest, place: Place) -> HttpResponseBase:
     """The keys by their ends; a new one is shown in full this once."""
     form, secret, now = KeyForm(request.POST or None), "", clock.now()
+    if request.method == "POST":
+        require_key_write(place.scope)
     if request.method == "POST" and form.is_valid():
         days = form.cleaned_data["days"]
         with refusals(form):
@@ -68,9 +71,9 @@ def rotation(request: PageRequest, place: Place) -> HttpResponse:
 
 @require_POST
 @in_environment(Permission.KEYS_READ)
-def revocation(request: PageRequest, place: Place, key: str) -> HttpResponse:
+def revocation(request: PageRequest, place: Place, named_key: str) -> HttpResponse:
     """End a key at once."""
-    revoke_key(place.scope, key_id=parse_public_id("key", key), now=clock.now())
+    revoke_key(place.scope, key_id=parse_public_id("key", named_key), now=clock.now())
     messages.success(request, "The key works no more.")
     return redirect(places.address(place, "keys"))
 

@@ -15,7 +15,7 @@ from apps.dashboard.pages import in_organization, page, person
 from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import OrganizationPlace, PageRequest
 from apps.orgs.operations import invites, members
-from apps.orgs.permissions import Permission, allows
+from apps.orgs.permissions import Permission, allows, require
 from apps.orgs.queries import list_members, list_pending_invites
 from apps.orgs.roles import Role
 
@@ -32,6 +32,8 @@ class InviteForm(forms.Form):
 def member_list(request: PageRequest, place: OrganizationPlace) -> HttpResponseBase:
     """Who is in, and who is invited; a POST invites."""
     form = InviteForm(request.POST or None, initial={"role": Role.DEVELOPER})
+    if request.method == "POST":
+        require(place.scope.actor, Permission.MEMBERS_WRITE)
     if request.method == "POST" and form.is_valid():
         with refusals(form):
             invites.invite_member(place.scope, now=clock.now(), **form.cleaned_data)

@@ -17,7 +17,7 @@ from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import OrganizationPlace, PageRequest
 from apps.environments.operations.life import found_organization, start_project
 from apps.orgs.operations.organizations import rename_organization
-from apps.orgs.permissions import Permission
+from apps.orgs.permissions import Permission, require
 from apps.orgs.queries import get_organization, list_organizations
 from apps.projects.operations import delete_organization
 from apps.projects.queries import list_projects
@@ -80,6 +80,8 @@ def project_creation(request: PageRequest, place: OrganizationPlace) -> HttpResp
 def settings(request: PageRequest, place: OrganizationPlace) -> HttpResponseBase:
     """The name and the end of an organization."""
     form = NameForm(request.POST or None, initial={"name": place.organization_name})
+    if request.method == "POST":
+        require(place.scope.actor, Permission.ORGANIZATION_WRITE)
     if request.method == "POST" and form.is_valid():
         with refusals(form):
             rename_organization(place.scope, name=form.cleaned_data["name"], now=clock.now())

@@ -21,7 +21,7 @@ from apps.deployments.queries import current_version
 from apps.environments.access import Place
 from apps.environments.operations import life
 from apps.environments.queries import current_key, get_environment
-from apps.orgs.permissions import Permission, allows
+from apps.orgs.permissions import Permission, allows, require
 from apps.projects.operations import archive_project, rename_project
 from apps.runs.queries import RunFilters, list_runs
 
@@ -39,6 +39,8 @@ class NameForm(forms.Form):
 def settings(request: PageRequest, place: Place) -> HttpResponseBase:
     """Name, ref, limits, pause and end of a project."""
     form = NameForm(request.POST or None, initial={"name": place.project_name})
+    if request.method == "POST":
+        require(place.scope.actor, Permission.PROJECTS_WRITE)
     if request.method == "POST" and form.is_valid():
         with refusals(form):
             rename_project(

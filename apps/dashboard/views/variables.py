@@ -19,7 +19,7 @@ from apps.environments.access import Place
 from apps.environments.dotenv import parse_dotenv
 from apps.environments.operations import variables
 from apps.environments.queries import list_variables
-from apps.orgs.permissions import Permission
+from apps.orgs.permissions import Permission, require
 
 
 class VariableForm(forms.Form):
@@ -45,6 +45,8 @@ class ImportForm(forms.Form):
 def variable_list(request: PageRequest, place: Place) -> HttpResponseBase:
     """All of them; a POST adds one, or changes its value."""
     form = VariableForm(request.POST or None)
+    if request.method == "POST":
+        require(place.scope.actor, Permission.VARIABLES_WRITE)
     if request.method == "POST" and form.is_valid():
         said, now = form.cleaned_data, clock.now()
         write = variables.create_variable if said["is_new"] else variables.set_variable

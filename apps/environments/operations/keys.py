@@ -39,7 +39,7 @@ def create_key(
 ) -> CreatedKey:
     """Give an environment one more key, for one purpose; raises Invalid."""
     environment = _locked(scope)
-    require_key_write(scope, environment)
+    require(scope.actor, _needed(scope, environment))
     name = label(name)
     if not name or len(name) > policy.KEY_NAME_LENGTH:
         reason = f"has 1 to {policy.KEY_NAME_LENGTH} characters"
@@ -59,7 +59,7 @@ def create_key(
 def revoke_key(scope: Scope, *, key_id: UUID, now: datetime) -> None:
     """End a key with a name, or a replaced one, at once; once more changes nothing."""
     environment = _locked(scope)
-    require_key_write(scope, environment)
+    require(scope.actor, _needed(scope, environment))
     key = environment.keys.filter(pk=key_id).first()
     if key is None:
         raise NotFound
@@ -79,7 +79,7 @@ def regenerate_key(scope: Scope, *, now: datetime) -> str:
     A branch has its parent's key, so it is the parent's that is replaced.
     """
     environment = _locked(scope)
-    require_key_write(scope, environment)
+    require(scope.actor, _needed(scope, environment))
     environment.keys.current().update(expires_at=now + policy.KEY_GRACE)
     secret = issue_key(environment, now=now)
     _record(scope, environment, "regenerated", now=now)
@@ -91,7 +91,7 @@ def regenerate_key(scope: Scope, *, now: datetime) -> str:
 def revoke_old_keys(scope: Scope, *, now: datetime) -> int:
     """End at once the keys that are in their grace, as after a leak; return how many."""
     environment = _locked(scope)
-    require_key_write(scope, environment)
+    require(scope.actor, _needed(scope, environment))
     ended = environment.keys.main().usable(now).exclude(expires_at=None).update(revoked_at=now)
     if ended:
         _record(scope, environment, "revoked", now=now)
@@ -105,8 +105,11 @@ def may_write_keys(scope: Scope) -> bool:
     return environment is not None and allows(scope.actor, _needed(scope, environment))
 
 
-def require_key_write(scope: Scope, environment: Environment) -> None:
+def require_key_write(scope: Scope) -> None:
     """Members replace the key of their own development environment; others need the permission."""
+    environment = Environment.objects.within(scope).first()
+    if environment is None:
+        raise NotFound
     require(scope.actor, _needed(scope, environment))
 
 
