@@ -113,6 +113,7 @@ def _device_login(session: Session, *, opens_browser: bool) -> str:
     client = session.anonymous()
     code = client.account.authorize()
     session.output.note(f"Approve this terminal at {code.url}")
+    session.output.note(f"The page shows a code that ends in {code.authorization_code[-4:]}.")
     if opens_browser and session.output.is_interactive:
         webbrowser.open(code.url)
     deadline = time.monotonic() + _PATIENCE_SECONDS
