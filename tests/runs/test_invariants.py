@@ -98,8 +98,8 @@ VIOLATIONS = {
         EnvironmentSlots.objects.update(used=5)
     ),
     "a queue counts other slots than its leases hold": lambda: QueueSlots.objects.update(used=5),
-    "a lease or a ready run is in a lane that does not exist": lambda: (
-        ReadyRun.objects.update(lane_id=0)
+    "a lease or a ready run is in a lane that does not exist": lambda: ReadyRun.objects.update(
+        lane_id=0
     ),
     "an open lane is in a closed queue": lambda: QueueSlots.objects.update(is_open=False),
     "a waiting run holds a slot": lambda: lease_of("WAITING").update(holds_slot=True),
