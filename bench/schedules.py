@@ -23,7 +23,7 @@ INSERT INTO schedules_schedule (
     jitter_seconds, overlap, missed, missed_limit, is_active, next_at, due_at, created_at,
     updated_at
 )
-SELECT gen_random_uuid(), e.id, 'imperative', 'noop', 'bench-' || n, '0 * * * *',
+SELECT gen_random_uuid(), e.id, 'imperative', 'scheduled', 'bench-' || n, '0 * * * *',
        (ARRAY['UTC', 'Europe/Paris', 'America/New_York', 'Asia/Kolkata'])[1 + n %% 4], '',
        n %% 1000, 0, 'skip', 'one', 1, true, %(at)s, %(at)s, now(), now()
 FROM generate_series(1, %(count)s) AS n

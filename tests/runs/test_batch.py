@@ -398,3 +398,19 @@ def finish_all(batch_id):
     # the last first, so that the order of their ends is not that of the items
     for start in range(len(endings), 0, -1_000):
         finish_runs(endings[max(0, start - 1_000) : start], now=NOW)
+
+
+def test_items_that_are_wrong_by_themselves_cost_no_search(
+    acme, worker, django_assert_max_num_queries
+):
+    made = create(acme, 200)
+    items = [
+        BatchItemRequest(
+            index=index,
+            request=TriggerRequest(task="hello", tags=() if index % 2 else ("",)),
+        )
+        for index in range(200)
+    ]
+    with django_assert_max_num_queries(60):
+        add_batch_items(acme.scope, batch_id=made.batch_id, items=items, now=NOW)
+    assert [item.index for item in batch_errors(acme.scope, made.batch_id)] == [*range(0, 200, 2)]

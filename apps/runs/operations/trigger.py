@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.core import sql
-from apps.core.errors import Invalid
+from apps.core.errors import DomainError, Invalid
 from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.core.transactions import retried
@@ -107,6 +107,27 @@ def trigger_runs(
     ]
 
 
+def refusals(scope: Scope, *, requests: Sequence[TriggerRequest]) -> list[DomainError | None]:
+    """Why each request is refused by itself, as far as a look without accepting it can tell."""
+    versions = _Versions(scope.environment_id, {})
+    return [_refusal(request, versions) for request in requests]
+
+
+def _refusal(request: TriggerRequest, versions: _Versions) -> DomainError | None:
+    try:
+        _check(request, limits())
+        if not request.resume_parent:  # else its parent's version may count
+            _check_schema(versions.definition(request), request)
+    except DomainError as error:
+        return error
+    return None
+
+
+def _check_schema(known: TaskDefinition | None, request: TriggerRequest) -> None:
+    if known and known.payload_schema:
+        check_schema(known.payload_schema, request.payload, request.payload_type)
+
+
 def _check(request: TriggerRequest, bounds: Limits) -> None:
     policy.check_tags(request.tags, bounds)
     policy.check_key(request.idempotency_key, bounds, field="idempotencyKey")
@@ -175,8 +196,7 @@ def _build(
         parent = parents.get(asked.parent_run_id) if asked.parent_run_id else None
         request = _inherit(scope, asked, parent)
         known = versions.definition(request)
-        if known and known.payload_schema:
-            check_schema(known.payload_schema, request.payload, request.payload_type)
+        _check_schema(known, request)
         run = _run(scope, run_id, request, known, parent, now=now)
         runs.append(run)
         if known is None:

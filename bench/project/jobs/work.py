@@ -15,3 +15,8 @@ async def noop(payload: None = None) -> None:
 @task(id="began", retry=1)
 async def began(payload: None = None) -> float:
     return time.time()
+
+
+@task(id="scheduled", retry=1)
+async def scheduled() -> None:
+    """What schedules start: it takes no payload, so any is fine."""
