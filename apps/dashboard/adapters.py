@@ -23,7 +23,7 @@ _SEALED_FOR = "second-factor"
 _UNSAID = ("account/messages/logged_in.txt", "account/messages/logged_out.txt")
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] -- allauth has no types
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """People come by a link or by GitHub; nobody signs up with a password."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -44,7 +44,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] -- allauth ha
             super().add_message(request, level, message_template, *rest, **more)
 
 
-class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] -- allauth has no types
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no types
     """Secrets of authenticators are sealed, as everything that must be read again."""
 
     def encrypt(self, text: str) -> str:
@@ -54,7 +54,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] -- allauth h
         return unseal(base64.b64decode(encrypted_text), context=_SEALED_FOR)
 
 
-class GitHubAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] -- allauth has no types
+class GitHubAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """Takes from GitHub only addresses that GitHub has verified."""
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:

@@ -102,7 +102,7 @@ def mail_link(request: PageRequest, email: str, wanted: str) -> HttpResponse:
 @require_GET
 def sent(request: PageRequest) -> HttpResponse:
     """Say that a letter is on its way, if there is anybody to get it."""
-    email, _, wanted = request.get_signed_cookie(_ASKED, default="").partition(" ")
+    email, _, wanted = (request.get_signed_cookie(_ASKED, default="") or "").partition(" ")
     if not email:
         return redirect("account_login")
     context = {
@@ -133,7 +133,7 @@ def link(request: PageRequest, token: str) -> HttpResponse:
     return page(request, "account/confirm_link.html", {"link": found})
 
 
-class PasswordSignIn(LoginView):  # type: ignore[misc] -- allauth has no types
+class PasswordSignIn(LoginView):  # type: ignore[misc]  # allauth has no types
     """For the few who have a password; allauth counts the tries and asks for a second factor."""
 
     template_name = "account/password.html"
