@@ -40,7 +40,7 @@ class EntryShape(Shape):
 class JournalPageShape(Shape):
     """A part of a journal, oldest first."""
 
-    data = EntryShape(many=True)
+    data = EntryShape(many=True)  # type: ignore[assignment]  # the wire's name
     pagination = ObjectField()
 
 

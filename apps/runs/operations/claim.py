@@ -157,7 +157,7 @@ def _begun(rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
     return {
         run_id: {
             "is_resumed": run_id in attempts,
-            "attempt_executed_ms": executed.get(attempts.get(run_id), 0),
+            "attempt_executed_ms": executed.get(attempts.get(run_id, run_id), 0),
             "journal": list(found[run_id].entries) if run_id in found else [],
             "journal_length": found[run_id].length if run_id in found else 0,
             "results": [waitpoint_result(waitpoint) for waitpoint in results.get(run_id, [])],

@@ -55,7 +55,7 @@ def fork_run(
     made = trigger_run(scope, request=request, now=now)
     count = copy_journal(run.pk, made.run_id, before=entry.seq)
     audit.record(
-        scope,
+        scope.organization,
         action="run.forked",
         target=("run", public_id("run", run.pk)),
         detail={"fork": public_id("run", made.run_id), "from": entry.position, "entries": count},

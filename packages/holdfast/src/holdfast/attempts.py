@@ -291,7 +291,8 @@ class Attempt:
         self, error: BaseException, ending: Ending, wire: dict[str, Any], *, must_exit: bool = False
     ) -> AttemptResult:
         number = self.state.context.attempt.number
-        journal, rewind = self.state.journal, ()
+        journal = self.state.journal
+        rewind: tuple[int, ...] = ()
         if journal is not None:
             error, rewind = journal.broken or error, tuple(journal.rewind(error))
             wire = wire if journal.broken is None else builtin_error(error)

@@ -19,7 +19,7 @@ import uuid as uuids
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
 from holdfast import packets
 from holdfast.context import current_run
@@ -34,7 +34,6 @@ from holdfast.triggering import call_sync
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Arguments = TypeVarTuple("Arguments")
 
 __all__ = ["Database", "StepOptions", "now", "patched", "random", "step", "step_sync", "uuid"]
 
@@ -69,21 +68,14 @@ class _Step:
     @overload
     def __call__(
         self,
-        function: Callable[[*Arguments], Awaitable[T]],
-        *arguments: *Arguments,
+        function: Callable[..., Awaitable[T]],
+        *arguments: Any,
         **options: Unpack[StepOptions],
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def __call__(
-        self,
-        function: Callable[[*Arguments], T],
-        *arguments: *Arguments,
-        **options: Unpack[StepOptions],
+        self, function: Callable[..., T], *arguments: Any, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def __call__(
-        self, function: Callable[..., Any], *arguments: Any, **options: Unpack[StepOptions]
-    ) -> Coroutine[Any, Any, Any]: ...
     def __call__(
         self, function: Callable[..., Any], *arguments: Any, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Any]:
@@ -143,11 +135,11 @@ class _Step:
             raise ValueError("step.map: concurrency must be at least 1")
         places = asyncio.Semaphore(concurrency)
 
-        async def placed(one: Coroutine[Any, Any, T]) -> T:
+        async def placed(one: Coroutine[Any, Any, Any]) -> Any:
             async with places:
                 return await one
 
-        steps = [self(function, item, **options) for item in items]
+        steps: list[Coroutine[Any, Any, Any]] = [self(function, item, **options) for item in items]
         results = await asyncio.gather(*map(placed, steps), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -158,15 +150,11 @@ class _Step:
 step = _Step()
 
 
-def step_sync(
-    function: Callable[[*Arguments], T],
-    *arguments: *Arguments,
-    **options: Unpack[StepOptions],
-) -> T:
+def step_sync(function: Callable[..., T], *arguments: Any, **options: Unpack[StepOptions]) -> T:
     """`step` for plain tasks."""
 
     async def begun() -> T:
-        return cast(T, await step(cast("Callable[..., Any]", function), *arguments, **options))
+        return await step(function, *arguments, **options)
 
     return call_sync(begun())
 
@@ -268,7 +256,7 @@ class _Prepared:
     async def recorded(self, state: RunState, journal: Journal, call: Call) -> Any:
         """Execute it, or know what came of it."""
         attempts = Attempts()
-        try_it = self._once
+        try_it: Callable[[], Awaitable[Any]] = self._once
         if self.database is not None:
             try_it = Ledger(self.database).recorded(
                 self._with(self.arguments),

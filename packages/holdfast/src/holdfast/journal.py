@@ -13,7 +13,7 @@ import contextvars
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -65,19 +65,14 @@ def outside() -> Iterator[None]:
         branch.reset(token)
 
 
-def make_task(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: Coroutine[Any, Any, Any],
-    *,
-    context: contextvars.Context | None = None,
-    **options: Any,
-) -> asyncio.Task[Any]:
+def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     """A task factory for loops that durable runs execute on: a task gets a branch of its own."""
     parent = branch.get()
-    if parent is not None and context is None and _is_in_task(loop):
+    if parent is not None and options.get("context") is None and _is_in_task(loop):
         context = contextvars.copy_context()
         context.run(branch.set, Branch(parent.next()))
-    return asyncio.Task(coroutine, loop=loop, context=context, **options)
+        options["context"] = context
+    return asyncio.Task(coroutine, loop=loop, **options)
 
 
 def _is_in_task(loop: asyncio.AbstractEventLoop) -> bool:
