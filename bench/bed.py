@@ -50,6 +50,10 @@ class Bed:
         row = self.database.execute(query, parameters).fetchone()
         return row and row[0]
 
+    def run(self, *command: str) -> Any:
+        """What a program in the server's environment prints, as JSON."""
+        return _run(self.supervisor, ROOT, *command)
+
     def wait_for(self, query: str, wanted: object) -> None:
         """Ask until the answer is `wanted`; raises TimeoutError."""
         deadline = time.monotonic() + _PATIENCE

@@ -49,6 +49,7 @@ def all_figures(bed: Bed) -> Iterator[Figure]:
     yield single_triggers(bed, clients=16, count=4000)
     yield batched_triggers(bed, items=1000, batches=5)
     cancel_backlog(bed)
+    yield from claims(bed)
     with bed.worker(capacity=16):
         yield drained(bed, count=5000)
         yield from start_latency(bed, count=200)
@@ -83,6 +84,15 @@ def cancel_backlog(bed: Bed) -> None:
         bed.database.execute(
             "UPDATE runs_run SET status = 'CANCELED', finished_at = now() WHERE finished_at IS NULL"
         )
+
+
+def claims(bed: Bed) -> Iterator[Figure]:
+    """The claim alone: behind 10,000 blocked keys with a million runs, and between nine tenants."""
+    found = bed.run("-m", "bench.claims")
+    floors = {"claim_blocked_ratio": {"at_most": 1.5}, "claim_jain_index": {"at_least": 0.99}}
+    for name, value in found.items():
+        unit = "ms" if name.endswith("_ms") else ""
+        yield Figure(name=name, value=value, unit=unit, rounds=[value], **floors.get(name, {}))
 
 
 def drained(bed: Bed, *, count: int) -> Figure:

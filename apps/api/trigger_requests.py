@@ -15,10 +15,11 @@ from apps.api.serializers.base import ObjectField, is_storable
 from apps.core.durations import parse_duration, parse_moment
 from apps.core.errors import Invalid
 from apps.runs.operations.trigger import TriggerRequest
+from apps.runs.policy import Debounce
+from apps.runs.states import Overlap
 from holdfast import packets
 
 _REFUSED = {
-    "debounce": "options.debounce is not supported yet; use an idempotencyKey or a delay",
     "externalDeploymentId": "options.externalDeploymentId is not supported yet; use lockToVersion",
 }
 # The keys of a replay that say something about the run, and the field of the request each is.
@@ -62,6 +63,7 @@ def trigger_request(
             "source": headers.get("x-trigger-source", "api"),
             **_placement(options),
             **_times(options, now),
+            **_joining(options),
             **_idempotency(options, headers),
             **_labels(options),
             **more,
@@ -104,6 +106,20 @@ def _times(options: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "delay_until": None if delay is None else parse_moment(delay, now=now, field="delay"),
         "ttl": None if ttl is None else lifetime(ttl, field="ttl"),
     }
+
+
+def _joining(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How it joins a run that is there, instead of starting another."""
+    debounce, overlap = options.get("debounce"), options.get("overlap")
+    if debounce is not None:
+        longest = debounce.get("maxDelay")
+        debounce = Debounce(
+            key=debounce["key"],
+            delay=lifetime(debounce["delay"], field="debounce.delay"),
+            is_trailing=debounce.get("mode") == "trailing",
+            max_delay=None if longest is None else lifetime(longest, field="debounce.maxDelay"),
+        )
+    return {"debounce": debounce, "overlap": overlap and Overlap(overlap)}
 
 
 def lifetime(text: str, *, field: str) -> timedelta:

@@ -14,6 +14,7 @@ from apps.api.views import (
     bulk,
     deployments,
     environments,
+    explanations,
     journals,
     packets,
     queues,
@@ -24,6 +25,7 @@ from apps.api.views import (
     variables,
     waitpoints,
 )
+from apps.api.views import concurrency_limits as limits
 
 _PROJECT = "api/v1/projects/<str:ref>"
 
@@ -52,6 +54,7 @@ urlpatterns = [
     path("api/v1/runs/<str:run>/events", runs.RunEvents.as_view()),
     path("api/v1/runs/<str:run>/journal", journals.RunJournal.as_view()),
     path("api/v1/runs/<str:run>/fork", journals.RunFork.as_view()),
+    path("api/v1/runs/<str:run>/explanation", explanations.RunExplanation.as_view()),
     re_path(
         r"^api/v1/runs/(?P<run>[^/]+)/packets/(?P<part>payload|output)$",
         packets.RunPacket.as_view(),
@@ -63,7 +66,17 @@ urlpatterns = [
     *log_routes,
     # Queues
     path("api/v1/queues", queues.QueueList.as_view()),
+    path("api/v1/queues/<path:queue>/pause", queues.QueuePause.as_view()),
+    path("api/v1/queues/<path:queue>/concurrency/override", queues.QueueOverride.as_view()),
+    path("api/v1/queues/<path:queue>/concurrency/reset", queues.QueueReset.as_view()),
     path("api/v1/queues/<path:queue>", queues.QueueDetail.as_view()),
+    path("api/v1/concurrency-limits", limits.ConcurrencyLimitList.as_view()),
+    path(
+        "api/v1/concurrency-limits/<path:limit>/override", limits.ConcurrencyLimitOverride.as_view()
+    ),
+    path("api/v1/concurrency-limits/<path:limit>/pause", limits.ConcurrencyLimitPause.as_view()),
+    path("api/v1/concurrency-limits/<path:limit>/reset", limits.ConcurrencyLimitReset.as_view()),
+    path("api/v1/concurrency-limits/<path:limit>", limits.ConcurrencyLimitDetail.as_view()),
     # Tokens
     path("api/v1/waitpoints/tokens", waitpoints.TokenList.as_view()),
     path("api/v1/waitpoints/tokens/<str:token>", waitpoints.TokenDetail.as_view()),

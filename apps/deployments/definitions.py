@@ -29,6 +29,8 @@ class TaskDefinition:
     max_duration_seconds: int | None
     ttl_seconds: int | None
     payload_schema: dict[str, Any] | None
+    overlap: str = "allow"
+    collect: dict[str, Any] | None = None
 
     @property
     def max_attempts(self) -> int | None:
@@ -83,4 +85,6 @@ def _definition(version_id: UUID, number: str, slug: str) -> TaskDefinition:
         max_duration_seconds=task.max_duration_seconds,
         ttl_seconds=task.ttl_seconds,
         payload_schema=task.payload_schema,
+        overlap=task.overlap,
+        collect=task.collect,
     )

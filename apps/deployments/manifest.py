@@ -20,6 +20,7 @@ from holdfast.machines import DEFAULT_MACHINE, MACHINES
 TASKS_PER_VERSION = 1_000
 QUEUES_PER_VERSION = 1_000
 NAME_LENGTH = 128
+MOST_COLLECTED = 1_000
 SCHEMA_BYTES = 256 * 1024
 SCHEDULES_PER_TASK = 100
 _PROBLEMS_SHOWN = 20
@@ -110,18 +111,64 @@ class RetryPart(_Part):
         return self
 
 
-class QueuePart(_Part):
+class RatePart(_Part):
+    """So many starts per so many seconds; without a burst counted in windows."""
+
+    limit: Annotated[int, Field(ge=1, le=1_000_000)]
+    period: Annotated[float, Field(gt=0, le=_SECONDS, allow_inf_nan=False)]
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+Weight = Annotated[float, Field(ge=0.001, le=1_000, allow_inf_nan=False)]
+_KEYS_WEIGHTED = 1_000
+
+
+class _Flow(_Part):
+    """What a queue says besides its name."""
+
+    concurrency_limit: Limit | None = None
+    total_limit: Limit | None = None
+    rate: RatePart | None = None
+    key_rate: RatePart | None = None
+    max_queued: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    weight: Weight | None = None
+    key_weights: Annotated[dict[Name, Weight], Field(max_length=_KEYS_WEIGHTED)] | None = None
+
+    @property
+    def flow(self) -> dict[str, Any]:
+        """All of it, by the queue's columns."""
+        return {
+            "concurrency_limit": self.concurrency_limit,
+            "total_limit": self.total_limit,
+            "rate": self.rate and self.rate.model_dump(exclude_none=True),
+            "key_rate": self.key_rate and self.key_rate.model_dump(exclude_none=True),
+            "max_queued": self.max_queued,
+            "weight": self.weight or 1.0,
+            "key_weights": self.key_weights or {},
+        }
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.model_fields_set - {"name"}) and self.flow != _Flow().flow
+
+
+class QueuePart(_Flow):
     """A queue that the code declares."""
 
     name: Name
-    concurrency_limit: Limit | None = None
 
 
-class TaskQueuePart(_Part):
-    """The queue of a task: a name, or only a limit for the task's own queue."""
+class TaskQueuePart(_Flow):
+    """The queue of a task: a name, or only limits for the task's own queue."""
 
     name: Name | None = None
-    concurrency_limit: Limit | None = None
+
+
+class CollectPart(_Part):
+    """Payloads of several triggers for one run: so many, or what came within so many seconds."""
+
+    size: Annotated[int, Field(ge=1, le=MOST_COLLECTED)]
+    seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class MachinePart(_Part):
@@ -166,6 +213,8 @@ class TaskPart(_Part):
     suspend_after: Seconds = None
     isolation: Literal["process", "run"] = "process"
     durable: bool = False
+    overlap: Literal["allow", "skip", "queue", "cancel"] = "allow"
+    collect: CollectPart | None = None
     payload_schema: Schema = None
     output_schema: Schema = None
     schedules: Annotated[list[SchedulePart], Field(max_length=SCHEDULES_PER_TASK)] = Field(
@@ -214,13 +263,12 @@ class Manifest(_Part):
     def _absent_is_none(cls, value: Any) -> Any:
         return [] if value is None else value
 
-    def all_queues(self) -> dict[str, int | None]:
-        """Every queue and its limit: the declared ones and those of the tasks."""
-        found = {queue.name: queue.concurrency_limit for queue in self.queues}
+    def all_queues(self) -> dict[str, dict[str, Any]]:
+        """Every queue and what it says: the declared ones and those of the tasks."""
+        found = {queue.name: queue.flow for queue in self.queues}
         for task in self.tasks:
-            limit = task.queue.concurrency_limit
-            if limit is not None or task.queue_name not in found:
-                found[task.queue_name] = limit
+            if task.queue.says_something or task.queue_name not in found:
+                found[task.queue_name] = task.queue.flow
         return found
 
 
@@ -242,25 +290,32 @@ def parse_manifest(raw: Any) -> Manifest:
 def _contradictions(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """What is wrong although each part alone is right."""
     yield from _repeated_tasks(manifest)
-    limits: dict[str, int | None] = {}
+    flows: dict[str, dict[str, Any] | None] = {}
     for index, queue in enumerate(manifest.queues):
         if queue.name.startswith(TASK_QUEUE_PREFIX):
             yield f"queues.{index}.name", f"{TASK_QUEUE_PREFIX}… are the tasks' own queues"
-        if queue.name in limits:
+        if queue.name in flows:
             yield f"queues.{index}.name", f"{queue.name!r} is declared twice"
-        limits[queue.name] = queue.concurrency_limit
+        flows[queue.name] = queue.flow if queue.says_something else None
     yield from _repeated_schedules(manifest)
     for index, task in enumerate(manifest.tasks):
         if task.queue_name.startswith(TASK_QUEUE_PREFIX) and not task.has_own_queue:
             yield f"tasks.{index}.queue", f"{task.queue_name!r} is another task's own queue"
-        wanted = task.queue.concurrency_limit
-        known = limits.get(task.queue_name)
-        if None not in (wanted, known) and wanted != known:
-            yield (
-                f"tasks.{index}.queue",
-                f"{task.queue_name!r} has the limit {wanted} here and {known} elsewhere",
-            )
-        limits[task.queue_name] = known if wanted is None else wanted
+        wanted = task.queue.flow if task.queue.says_something else None
+        known = flows.get(task.queue_name)
+        if wanted and known and (names := [name for name in wanted if wanted[name] != known[name]]):
+            yield f"tasks.{index}.queue", _contradiction(task.queue_name, names, wanted, known)
+        flows[task.queue_name] = known if wanted is None else wanted
+
+
+def _contradiction(
+    queue: str, names: list[str], wanted: dict[str, Any], known: dict[str, Any]
+) -> str:
+    if names == ["concurrency_limit"]:
+        here, elsewhere = wanted["concurrency_limit"], known["concurrency_limit"]
+        return f"{queue!r} has the limit {here} here and {elsewhere} elsewhere"
+    said = ", ".join(to_camel(name) for name in names)
+    return f"{queue!r} says something else about {said} here than elsewhere"
 
 
 def _repeated_tasks(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core.errors import NotFound
+from apps.core.ids import parse_public_id
 from apps.deployments import definitions
 from apps.deployments.definitions import TaskDefinition
-from apps.deployments.models import Deployment, Promotion, Queue, Task, Version
+from apps.deployments.models import Deployment, KeyOverride, Promotion, Queue, Task, Version
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
 
@@ -93,6 +95,34 @@ def list_queues(scope: Scope) -> list[Queue]:
     """The queues of the environment, by name."""
     require(scope.actor, Permission.QUEUES_READ)
     return list(Queue.objects.filter(environment=scope.environment_id).order_by("name"))
+
+
+def list_limited_queues(scope: Scope) -> QuerySet[Queue]:
+    """The queues that have a limit of their own, by name."""
+    require(scope.actor, Permission.QUEUES_READ)
+    limited = Q(
+        concurrency_limit=None, override=None, total_limit=None, total_override=None
+    )  # fmt: skip
+    return Queue.objects.filter(~limited, environment=scope.environment_id).order_by("name")
+
+
+def get_queue_by_id(scope: Scope, queue_id: str) -> Queue:
+    """A queue by its public id; NotFound."""
+    require(scope.actor, Permission.QUEUES_READ)
+    wanted = parse_public_id("queue", queue_id)
+    found = Queue.objects.filter(environment=scope.environment_id, pk=wanted).first()
+    if found is None:
+        raise NotFound("There is no such queue in this environment")
+    return found
+
+
+def key_override(scope: Scope, name: str, key: str, *, now: datetime) -> KeyOverride | None:
+    """The limit that one key of a queue has for the time being."""
+    require(scope.actor, Permission.QUEUES_READ)
+    live = KeyOverride.objects.filter(
+        queue__environment=scope.environment_id, queue__name=name, key=key, expires_at__gt=now
+    )
+    return live.first()
 
 
 def get_queue(scope: Scope, name: str) -> Queue:

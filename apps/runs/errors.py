@@ -13,6 +13,18 @@ class WaitCycle(Invalid):
     code = "wait_cycle"
 
 
+class QueueFull(Invalid):
+    """The queue has as many runs waiting as it may have"""
+
+    code = "queue_full"
+
+
+class NotCollectable(Invalid):
+    """A payload in object storage cannot be collected with others"""
+
+    code = "not_collectable"
+
+
 class NotReschedulable(Conflict):
     """Only a run that is still delayed can be rescheduled"""
 

@@ -45,7 +45,9 @@ class Limits:
     cancel_grace_seconds: float = 30.0
     short_retry_seconds: float = 5.0
     claim_batch: int = 200
-    claim_wait_ms: int = 100
+    claim_wait_seconds: float = 0.1
+    debounce_seconds: int = 3_600
+    debounce_key_length: int = 512
     lane_idle_seconds: int = 3_600
     poll_seconds: float = 1.0
     duty_seconds: float = 1.0

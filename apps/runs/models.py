@@ -78,6 +78,8 @@ class Run(models.Model):
     is_test = models.BooleanField(default=False)
     # whether it executes alone among the runs of its task and key
     is_single = models.BooleanField(default=False)
+    # whether it answers for more triggers than its own
+    is_shared = models.BooleanField(default=False)
     source = models.TextField(default="api")
     trigger_function = models.TextField(default="trigger")
     idempotency_key = models.TextField(null=True, blank=True)

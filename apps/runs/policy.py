@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -195,6 +196,36 @@ def check_metadata(metadata: dict[str, Any] | None, limits: Limits) -> None:
         raise TooLarge(
             f"a run's metadata may have {limits.metadata_bytes} bytes as JSON, this has {size}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debounce:
+    """Triggers of one key push one run on, until none came for `delay`, or for `max_delay` at most.
+
+    It has the payload of the first trigger, or of the last one if it `is_trailing`.
+    """
+
+    key: str
+    delay: timedelta
+    is_trailing: bool = False
+    max_delay: timedelta | None = None
+
+
+def check_debounce(debounce: Debounce | None, limits: Limits) -> None:
+    """Raise Invalid, naming what is wrong with a debounce."""
+    if debounce is None:
+        return
+    wrong = {}
+    most = limits.debounce_key_length
+    if not (0 < len(debounce.key) <= most and is_storable(debounce.key)):
+        wrong["key"] = f"has 1 to {most} characters, without NUL"
+    if not timedelta(seconds=1) <= debounce.delay <= _TEN_YEARS:
+        wrong["delay"] = "is at least 1 second"
+    if debounce.max_delay is not None and debounce.max_delay <= debounce.delay:
+        wrong["maxDelay"] = "is more than the delay"
+    if wrong:
+        said = "; ".join(f"debounce.{name} {reason}" for name, reason in wrong.items())
+        raise Invalid(said, detail={f"debounce.{name}": [why] for name, why in wrong.items()})
 
 
 class _Bounded(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -10,28 +10,24 @@ from operator import or_
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from apps.core import sql
 from apps.core.errors import NotFound
 from apps.core.ids import floor
 from apps.core.paging import CursorPage, Page, newest_first
-from apps.deployments.models import Promotion, WorkerSession
-from apps.environments.models import Environment
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
+from apps.runs.explanation import Explanation, SlotHolder, explain_run, slot_holders
 from apps.runs.models import (
     Attempt,
     Batch,
     BatchItem,
     BulkAction,
     BulkItem,
-    EnvironmentSlots,
     JournalEntry,
     Lane,
-    Lease,
-    ReadyRun,
     Run,
     RunEvent,
     RunQuerySet,
@@ -39,8 +35,7 @@ from apps.runs.models import (
     Wait,
     Waitpoint,
 )
-from apps.runs.states import RunStatus, WaitpointKind, WaitpointStatus
-from apps.runs.waits import why_waiting
+from apps.runs.states import WaitpointKind, WaitpointStatus
 
 
 def get_run(scope: Scope, run_id: UUID) -> Run:
@@ -228,25 +223,50 @@ def bulk_items(
     return list((items.filter(error__isnull=False) if only_failed else items)[:most])
 
 
+MOST_QUEUED = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLoad:
-    """How many runs of a queue are waiting for a slot, and how many hold one."""
+    """How many runs of a queue wait for a slot (up to a bound), and how many hold one.
+
+    `held_until` is set while the queue's rate lets no run start.
+    """
 
     queued: int = 0
     running: int = 0
+    held_until: datetime | None = None
 
 
-def queue_loads(scope: Scope, names: Collection[str]) -> dict[str, QueueLoad]:
+def queue_loads(
+    scope: Scope, names: Collection[str], *, most: int = MOST_QUEUED
+) -> dict[str, QueueLoad]:
     """The load of each of these queues, over all of its concurrency keys."""
-    lanes = Lane.objects.filter(environment_id=scope.environment_id, queue__in=names)
-    running = dict(lanes.values_list("queue").annotate(Sum("used")))
-    waiting = ReadyRun.objects.filter(
-        lane__environment_id=scope.environment_id, lane__queue__in=names
+    rows = sql.rows(
+        sql.load("runs", "queue_loads"),
+        {"environment": scope.environment_id, "queues": list(names), "most": most},
     )
-    queued = dict(waiting.values_list("lane__queue").annotate(Count("pk")))
-    return {
-        name: QueueLoad(queued=queued.get(name, 0), running=running.get(name, 0)) for name in names
+    known = {
+        row["queue"]: QueueLoad(
+            queued=row["queued"], running=row["running"], held_until=row["held_until"]
+        )
+        for row in rows
     }
+    return {name: known.get(name, QueueLoad()) for name in names}
+
+
+def running_of_key(scope: Scope, queue: str, key: str) -> int:
+    """How many runs of one concurrency key of a queue execute."""
+    lanes = Lane.objects.filter(
+        slots__environment_id=scope.environment_id, slots__queue=queue, key=key
+    )
+    return lanes.aggregate(used=Sum("used"))["used"] or 0
+
+
+def key_loads(scope: Scope, queue: str, *, most: int = 100) -> list[Lane]:
+    """The lanes of a queue, one for each concurrency key, those that hold most slots first."""
+    lanes = Lane.objects.filter(slots__environment_id=scope.environment_id, slots__queue=queue)
+    return list(lanes.order_by("-used", "key")[:most])
 
 
 # -- Tokens ------------------------------------------------------------------------------------
@@ -315,91 +335,12 @@ def _tokens(scope: Scope) -> QuerySet[Waitpoint]:
 
 def explain(scope: Scope, run_id: UUID) -> str:
     """What a run is doing and, when it is not executing, why; one sentence for people."""
-    run = get_run(scope, run_id)
-    if run.is_final:
-        return f"It has ended: {run.status_reason or run.status.lower()}."
-    if run.cancel_requested_at:
-        return "It is being canceled: its worker has been told to stop it."
-    return _EXPLANATIONS[RunStatus(run.status)](run)
+    return explanation(scope, run_id).text
 
 
-def _why_unknown(run: Run) -> str:
-    return f"No promoted version has a task {run.task!r} yet; it is queued when one comes."
-
-
-def _why_delayed(run: Run) -> str:
-    moment = f"{run.delayed_until:%Y-%m-%d %H:%M:%S} UTC"
-    if run.delivery_count:
-        return (
-            f"Workers gave it back, saying {run.status_reason!r}; it is queued again at {moment}."
-        )
-    return f"It will be {'tried again' if run.attempt_count else 'queued'} at {moment}."
-
-
-def _how_executing(run: Run) -> str:
-    if Lease.objects.filter(pk=run.pk, is_started=False).exists():
-        return "Its worker is about to try it again."
-    return "It is executing."
-
-
-def _why_queued(run: Run) -> str:
-    ready = ReadyRun.objects.select_related("lane__slots").filter(pk=run.pk).first()
-    if ready is None:
-        return "It is about to be queued."
-    if reason := _limit_reached(run, ready.lane):
-        return reason
-    if ready.session_id:
-        return "What it waited for has happened; it goes on when its worker has a free place."
-    ahead = ReadyRun.objects.filter(
-        lane=ready.lane, session_id=None, order_at__lt=ready.order_at
-    )[:1000].count()  # fmt: skip
-    if ahead:
-        are = "runs of its queue are" if ahead > 1 else "run of its queue is"
-        return f"{ahead} {are} ahead of it."
-    return _why_no_worker(run, ready)
-
-
-def _limit_reached(run: Run, lane: Lane) -> str | None:
-    environment = Environment.objects.get(pk=run.environment_id)
-    if environment.paused_at:
-        return "Its environment is paused."
-    if lane.slots.is_paused:
-        return f"Its queue {run.queue!r} is paused."
-    if lane.cap is not None and lane.used >= lane.cap:
-        key = f" for key {run.concurrency_key!r}" if run.concurrency_key else ""
-        return f"Its queue {run.queue!r} is at its concurrency limit of {lane.cap}{key}."
-    slots = EnvironmentSlots.objects.filter(pk=run.environment_id).first()
-    most = int(environment.concurrency_limit * environment.burst_factor)
-    if slots and slots.used >= most:
-        return f"Its environment is at its concurrency limit of {most}."
-    return None
-
-
-def _why_no_worker(run: Run, ready: ReadyRun) -> str:
-    current = Promotion.objects.filter(environment_id=run.environment_id)
-    versions = (
-        [ready.version_id]
-        if ready.version_id
-        else list(current.values_list("version_id", flat=True))
-    )
-    connected = WorkerSession.objects.filter(
-        environment_id=run.environment_id, version_id__in=versions, disconnected_at=None,
-        machine__in=["", run.machine],
-    )  # fmt: skip
-    version = f" of version {run.version_number}" if ready.version_id else ""
-    if connected.exists():
-        return f"No connected worker{version} has a free place for it."
-    return f"No worker{version} for machine {run.machine} is connected."
-
-
-_EXPLANATIONS: dict[RunStatus, Callable[[Run], str]] = {
-    RunStatus.PENDING_VERSION: _why_unknown,
-    RunStatus.DELAYED: _why_delayed,
-    RunStatus.QUEUED: _why_queued,
-    RunStatus.DEQUEUED: lambda _: "A worker has been given it and is about to start it.",
-    RunStatus.EXECUTING: _how_executing,
-    RunStatus.WAITING: why_waiting,
-}
+def explanation(scope: Scope, run_id: UUID) -> Explanation:
+    """The same as data: the blocker, its numbers, and who holds the slots that it waits for."""
+    return explain_run(get_run(scope, run_id))
 
 
 # -- The engine as a whole ---------------------------------------------------------------------
@@ -417,6 +358,8 @@ def exceeded_limits() -> list[str]:
     return [f"{row['what']}: {row['used']} of {row['cap']}" for row in rows]
 
 
-def holders(scope: Scope) -> list[Lease]:
-    """Who holds the slots of an environment."""
-    return list(Lease.objects.filter(environment_id=scope.environment_id, holds_slot=True))
+def holders(
+    scope: Scope, *, queue: str | None = None, key: str | None = None, most: int = 100
+) -> list[SlotHolder]:
+    """Who holds the slots of an environment, of a queue or of one key, the longest first."""
+    return slot_holders([scope.environment_id], queue=queue, key=key, most=most)

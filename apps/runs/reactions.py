@@ -8,6 +8,7 @@ from apps.core import bell, metrics
 from apps.core.ids import public_id
 from apps.deployments.facts import QueuesChanged, VersionPromoted, WorkerToFreeze
 from apps.runs.facts import CancelRequested, RunsFinished, RunsReady, RunsStarted, RunsTriggered
+from apps.runs.operations.lengths import forget_caps
 from apps.runs.operations.versions import apply_queues, release_pending
 
 
@@ -48,4 +49,5 @@ def release_waiting(fact: VersionPromoted) -> None:
 
 
 def adopt_queues(fact: QueuesChanged) -> None:
+    forget_caps()
     apply_queues(fact.environment_id, now=fact.at)

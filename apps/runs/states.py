@@ -76,6 +76,18 @@ class KeyKind(StrEnum):
     REQUEST = "request"  # one logical call of a client, whose retries must not trigger again
     TOKEN = "token"  # noqa: S105 -- a one-time public token that has been used
     WAITPOINT = "waitpoint"  # an idempotency key of the customer, of a token to wait for
+    DEBOUNCE = "debounce"  # of the run that triggers of a key push on
+    OVERLAP = "overlap"  # of the latest run of a task that does not overlap
+    COLLECT = "collect"  # of the run that collects payloads
+
+
+class Overlap(StrEnum):
+    """What becomes of a trigger while a run of its task and concurrency key is open."""
+
+    ALLOW = "allow"  # another run
+    SKIP = "skip"  # that run answers it
+    QUEUE = "queue"  # one more waits for that one's end, and answers all others
+    CANCEL = "cancel"  # that run is canceled
 
 
 FINAL = frozenset(

@@ -18,9 +18,9 @@ from tests.api.client import Api
 TASK = {"id": "resize", "filePath": "tasks/images.py", "entryPoint": "resize"}
 
 
-def version(scope: Scope, *tasks: dict[str, Any]) -> str:
+def version(scope: Scope, *tasks: dict[str, Any], **manifest: Any) -> str:
     """A current version with these tasks; its number."""
-    manifest = {"contentHash": "abc", "tasks": list(tasks) or [TASK]}
+    manifest = {"contentHash": "abc", "tasks": list(tasks) or [TASK], **manifest}
     now = clock.now()
     made = register_version(scope, manifest=manifest, now=now)
     promote_version(scope, number=made.number, now=now)

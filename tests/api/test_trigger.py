@@ -268,9 +268,9 @@ def test_a_one_time_token_triggers_once(acme):
             "there is no version '20200101.1' in this environment",
         ),
         (
-            {"options": {"debounce": {"key": "k", "delay": "5s"}}},
+            {"options": {"debounce": {"key": "k", "delay": "0s"}}},
             422,
-            "options.debounce is not supported yet; use an idempotencyKey or a delay",
+            "debounce.delay is at least 1 second",
         ),
         (
             {"options": {"externalDeploymentId": "d1"}},

@@ -102,6 +102,10 @@ BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
         "from": "2026-11-01T00:00:00Z",
         "to": "2026-11-01T05:00:00Z",
     },
+    "POST /api/v1/queues/%(queue)s/pause": {"action": "pause"},
+    "POST /api/v1/queues/%(queue)s/concurrency/override": {"concurrencyLimit": 1},
+    "POST /api/v1/concurrency-limits/%(limit)s/override": {"total": 1},
+    "POST /api/v1/concurrency-limits/%(limit)s/pause": {"action": "resume"},
     "POST /api/v1/deployments": {"contentHash": "abc"},
     "POST /api/v1/deployments/%(deployment)s/finalize": {"promote": True},
     "POST /api/v1/projects/%(ref)s/background-workers": {
@@ -182,6 +186,7 @@ def home() -> Home:
         "signature": "forged",
         "part": "payload",
         "span": "0123456789abcdef",
+        "limit": list_queues(tenant.scope)[0].name,
         "queue": public_id("queue", list_queues(tenant.scope)[0].id),
         "user": bob().public_id,
         "invite": public_id("invite", invited.invite_id),

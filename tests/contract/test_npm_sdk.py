@@ -33,6 +33,7 @@ def drive(request, web):
         tenant.scope,
         {**scenes.TASK, "id": "hello-world"},
         {**scenes.TASK, "id": "strict", "payloadSchema": SCHEMA},
+        queues=[{"name": "shared", "concurrencyLimit": 2, "totalLimit": 5}],
     )
     environment = {
         "PATH": os.environ["PATH"],
@@ -195,6 +196,49 @@ def test_public_tokens_that_the_client_signs_itself(drive):
     assert (found["refused"]["kind"], found["unfit"]["kind"]) == ("PermissionDeniedError",) * 2
     assert (found["started"], found["batched"]) == ({"a": 3}, 1)
     assert found["twice"]["kind"] == "UnprocessableEntityError"
+
+
+def test_a_debounced_run_is_pushed_on(drive):
+    found = drive("debouncing")
+
+    assert found["leading"] == found["trailing"] == [True, True]
+    assert found["first"] == {"status": "DELAYED", "payload": {"n": 1}, "delayed": True}
+    assert found["last"] == {"payload": {"n": 4}, "tags": ["n_4"]}
+
+
+def test_queues_are_read_paused_and_overridden(drive):
+    found = drive("queueing")
+
+    assert found["names"] == [["custom", "shared"], ["task", "hello-world"], ["task", "strict"]]
+    assert found["shared"] == {"queued": 2, "running": 0, "limit": 2}
+    assert (found["byId"], found["paused"]) == ("shared", [True, False])
+    nobody = {"overriddenBy": None}
+    assert found["overridden"] == nobody | {
+        "current": 7, "base": None, "override": 7, "overriddenAt": True,
+    }  # fmt: skip
+    assert found["reset"] == nobody | {
+        "current": None, "base": None, "override": None, "overriddenAt": None,
+    }  # fmt: skip
+    assert (found["unknown"]["kind"], found["high"]["kind"]) == ("NotFoundError", "BadRequestError")
+
+
+def test_concurrency_limits_of_queues_and_of_their_keys(drive):
+    found = drive("limiting")
+    if found is None:
+        return
+
+    bound = {"override": None, "overriddenAt": None}
+    assert found["listed"] == {
+        "name": "shared", "id": "climit", "perKey": bound | {"current": 2, "base": 2},
+        "total": bound | {"current": 5, "base": 5},
+    }  # fmt: skip
+    assert found["overridden"] == [1, 3, 5]
+    assert found["ofKey"] == {"current": 5, "base": 1, "override": 5, "expiresAt": True}
+    assert found["view"] == ["vip", 0, 5]
+    assert found["cleared"] == {"current": 1, "base": 1, "override": None, "expiresAt": None}
+    assert found["paused"] == [True, False]
+    assert found["reset"] == bound | {"current": 5, "base": 5}
+    assert found["unknown"]["kind"] == "NotFoundError"
 
 
 def test_every_refusal_is_the_class_that_clients_catch_and_is_not_retried(drive):

@@ -61,7 +61,48 @@ def test_all_queues_are_the_declared_ones_and_those_of_the_tasks():
             queues=[{"name": "mail", "concurrencyLimit": 5}, {"name": "spare"}],
         )
     )
-    assert parsed.all_queues() == {"mail": 5, "spare": None, "task/b": 1}
+    found = {name: flow["concurrency_limit"] for name, flow in parsed.all_queues().items()}
+    assert found == {"mail": 5, "spare": None, "task/b": 1}
+
+
+def test_a_queue_says_how_its_runs_flow():
+    flow = {
+        "concurrencyLimit": 2, "totalLimit": 20, "rate": {"limit": 5, "period": 60, "burst": 1},
+        "keyRate": {"limit": 1, "period": 0.5}, "maxQueued": 100, "weight": 2,
+        "keyWeights": {"gold": 3},
+    }  # fmt: skip
+    (found,) = parse_manifest(manifest(queues=[{"name": "mail", **flow}])).all_queues().values()
+    assert found == {
+        "concurrency_limit": 2, "total_limit": 20,
+        "rate": {"limit": 5, "period": 60.0, "burst": 1}, "key_rate": {"limit": 1, "period": 0.5},
+        "max_queued": 100, "weight": 2.0, "key_weights": {"gold": 3.0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {"totalLimit": -1},
+        {"rate": {"limit": 0, "period": 1}},
+        {"rate": {"limit": 1, "period": 0}},
+        {"keyRate": {"limit": 1, "period": 1, "burst": 0}},
+        {"maxQueued": -1},
+        {"weight": 0},
+        {"keyWeights": {"gold": 0}},
+    ],
+)
+def test_a_flow_that_makes_no_sense_is_refused(flow):
+    refused(manifest(queues=[{"name": "mail", **flow}]))
+
+
+def test_a_task_may_not_say_something_else_about_a_queue():
+    error = refused(
+        manifest(
+            task("a", queue={"name": "mail", "totalLimit": 1}),
+            queues=[{"name": "mail", "totalLimit": 2}],
+        )
+    )
+    assert "'mail' says something else about totalLimit here than elsewhere" in error.message
 
 
 def test_two_tasks_of_one_id_are_refused_with_both_files():

@@ -81,7 +81,7 @@ def test_children_are_listed_oldest_first(acme, worker):
 def test_who_holds_slots_is_known(acme, worker, charlie):
     trigger(acme.scope)
     (work,) = worker.claim()
-    assert [lease.run_id for lease in holders(acme.scope)] == [get(work.run).pk]
+    assert [holder.run_id for holder in holders(acme.scope)] == [get(work.run).pk]
     assert holders(charlie.scope) == []
 
 

@@ -35,6 +35,21 @@ class IdempotencyOptionsBody(Body):
     scope = serializers.ChoiceField(_SCOPES, required=False)
 
 
+class DebounceBody(Body):
+    """Triggers of one key push one run on, until none came for a while."""
+
+    key = serializers.CharField(trim_whitespace=False, help_text="At most 512 characters.")
+    delay = TextOrNumberField(help_text="How long none must come, at least 1 s.")
+    mode = serializers.ChoiceField(
+        ["leading", "trailing"],
+        default="leading",
+        help_text="Whether the first trigger's payload counts, or the last one's.",
+    )
+    maxDelay = TextOrNumberField(
+        required=False, help_text="How long it may be pushed on at most; 1 hour."
+    )
+
+
 class TriggerOptionsBody(Body):
     """How a run is to be executed; every key is optional."""
 
@@ -58,7 +73,12 @@ class TriggerOptionsBody(Body):
     lockToVersion = serializers.CharField(required=False)
     parentRunId = PublicIdField("run", required=False)
     resumeParentOnCompletion = StrictBooleanField(required=False)
-    debounce = AnyField(required=False, help_text="Not supported yet; refused with 422.")
+    debounce = DebounceBody(required=False)
+    overlap = serializers.ChoiceField(
+        ["allow", "skip", "queue", "cancel"],
+        required=False,
+        help_text="What becomes of it while a run of its task and concurrency key is open.",
+    )
     externalDeploymentId = serializers.CharField(
         required=False, allow_blank=True, help_text="Not supported yet; refused with 422."
     )

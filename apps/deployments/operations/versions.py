@@ -23,6 +23,10 @@ from apps.environments.types import EnvironmentType
 from apps.orgs.audit import record
 from apps.orgs.permissions import Permission, require
 
+_FLOW = [
+    "concurrency_limit", "total_limit", "rate", "key_rate", "max_queued", "weight", "key_weights",
+]  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
@@ -126,6 +130,8 @@ def _task_fields(task: TaskPart) -> dict[str, Any]:
         "suspend_after_seconds": task.suspend_after,
         "isolation": task.isolation,
         "durable": task.durable,
+        "overlap": task.overlap,
+        "collect": task.collect and task.collect.model_dump(),
         "payload_schema": task.payload_schema,
         "output_schema": task.output_schema,
         "schedules": [part.model_dump(by_alias=True, exclude_none=True) for part in task.schedules],
@@ -138,26 +144,23 @@ def _declare_queues(environment_id: UUID, manifest: Manifest, *, now: datetime) 
     """Keep what people overrode or paused; the limit in code follows the newest version."""
     own = {task.queue_name for task in manifest.tasks if task.has_own_queue}
     wanted = manifest.all_queues()
-    known = dict(
-        Queue.objects.filter(environment_id=environment_id, name__in=wanted).values_list(
-            "name", "concurrency_limit"
-        )
-    )
-    changed = [name for name in wanted if name not in known or known[name] != wanted[name]]
+    flows = Queue.objects.filter(environment_id=environment_id, name__in=wanted)
+    known = {row.pop("name"): row for row in flows.values("name", *_FLOW)}
+    changed = [name for name in wanted if known.get(name) != wanted[name]]
     Queue.objects.bulk_create(
         [
             Queue(
                 environment_id=environment_id,
                 name=name,
                 type=QueueType.TASK if name in own else QueueType.CUSTOM,
-                concurrency_limit=wanted[name],
                 created_at=now,
+                **wanted[name],
             )
             for name in sorted(changed)
         ],
         update_conflicts=True,
         unique_fields=["environment", "name"],
-        update_fields=["type", "concurrency_limit"],
+        update_fields=["type", *_FLOW],
     )
     if changed:
         publish(QueuesChanged(environment_id=environment_id, names=tuple(sorted(changed)), at=now))

@@ -50,6 +50,7 @@ def _claim_again(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
 def _claim_patiently(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('lock_timeout', %s, true)", [f"{limits().claim_wait_ms}ms"]
+            "SELECT set_config('lock_timeout', %s, true)",
+            [f"{limits().claim_wait_seconds * 1000:.0f}ms"],
         )
     return claim_patiently(offers, now=now)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from apps.core import sql
@@ -22,53 +21,17 @@ from apps.runs.facts import RunsTriggered
 from apps.runs.limits import Limits, limits
 from apps.runs.models import PendingRun, Run, RunEvent, RunTag, Timer
 from apps.runs.operations.family import Parent, check_no_cycle, lock_parents
+from apps.runs.operations.joining import Joined, join_open_runs
 from apps.runs.operations.keys import Owner, find_owners
+from apps.runs.operations.lengths import check_lengths
 from apps.runs.operations.queueing import is_development, make_ready
+from apps.runs.operations.requests import TriggerRequest as TriggerRequest
 from apps.runs.operations.waiting import waitpoint_for_run
 from apps.runs.schemas import check_schema
 from apps.runs.states import RunStatus, TimerKind
 from holdfast.machines import DEFAULT_MACHINE
 
 _DEEPEST = 32_767  # what the column holds; a chain of runs may go on for ever
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerRequest:
-    """What a caller asks for; None means the task's, or else the platform's, default.
-
-    `ttl` of zero means that the run never expires. `token_digest` is a one-time public token that
-    this run consumes, `request_key` one logical call of a client whose retries must not count.
-    """
-
-    task: str
-    payload: str | None = None
-    payload_type: str = "application/json"
-    queue: str | None = None
-    concurrency_key: str | None = None
-    idempotency_key: str | None = None
-    idempotency_ttl: timedelta | None = None
-    idempotency_options: dict[str, Any] | None = None
-    request_key: str | None = None
-    token_digest: bytes | None = None
-    delay_until: datetime | None = None
-    ttl: timedelta | None = None
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] | None = None
-    metadata_type: str = "application/json"
-    machine: str | None = None
-    max_attempts: int | None = None
-    max_duration_seconds: int | None = None
-    priority_seconds: float = 0
-    is_test: bool = False
-    version: str | None = None
-    parent_run_id: UUID | None = None
-    resume_parent: bool = False
-    batch_id: UUID | None = None
-    batch_index: int | None = None
-    source: str = "api"
-    traceparent: str | None = None
-    replay_of_id: UUID | None = None
-    schedule_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +62,13 @@ def trigger_runs(
     fresh = [
         pair for pair, owner in zip(asked, owners, strict=True) if owner.run_id == pair[0]
     ]  # fmt: skip
-    runs, unknown = _build(scope, fresh, parents, now=now)
+    versions = _Versions(scope.environment_id, {})
+    joined = join_open_runs(scope, fresh, versions.definition, now=now)
+    runs, unknown = _build(scope, joined, versions, parents, now=now)
+    check_lengths(runs)
     _store(runs, unknown, now=now)
     return [
-        _answer(scope, request, owner, is_fresh=owner.run_id == run_id, now=now)
+        _answer(scope, request, joined.owner(owner), is_fresh=owner.run_id == run_id, now=now)
         for (run_id, request), owner in zip(asked, owners, strict=True)
     ]
 
@@ -135,6 +101,7 @@ def _check(request: TriggerRequest, bounds: Limits) -> None:
     policy.check_payload(request.payload, bounds)
     policy.check_metadata(request.metadata, bounds)
     policy.check_options(request, bounds)
+    policy.check_debounce(request.debounce, bounds)
 
 
 def _answer(
@@ -184,20 +151,22 @@ class _Versions:
 
 def _build(
     scope: Scope,
-    requests: Sequence[tuple[UUID, TriggerRequest]],
+    joined: Joined,
+    versions: _Versions,
     parents: dict[UUID, Parent],
     *,
     now: datetime,
 ) -> tuple[list[Run], list[Run]]:
     """The runs, and those of them whose task is not known yet."""
-    versions = _Versions(scope.environment_id, {})
     runs, unknown = [], []
-    for run_id, asked in requests:
+    shared = set(joined.answers.values())
+    for run_id, asked in joined.fresh:
         parent = parents.get(asked.parent_run_id) if asked.parent_run_id else None
         request = _inherit(scope, asked, parent)
         known = versions.definition(request)
         _check_schema(known, request)
         run = _run(scope, run_id, request, known, parent, now=now)
+        run.is_single, run.is_shared = run_id in joined.singles, run_id in shared
         runs.append(run)
         if known is None:
             unknown.append(run)

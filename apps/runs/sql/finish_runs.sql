@@ -28,7 +28,7 @@ run AS (
     FROM told t
     WHERE r.id = t.run_id AND r.finished_at IS NULL
     RETURNING r.id, r.environment_id, r.status, r.status_reason, r.attempt_count,
-              r.idempotency_key, r.batch_id, r.suspended_attempt_id
+              r.idempotency_key, r.batch_id, r.is_shared, r.suspended_attempt_id
 ),
 lease AS (
     DELETE FROM runs_lease WHERE run_id IN (SELECT id FROM run)
@@ -110,7 +110,7 @@ event AS (
     FROM told t JOIN run ON run.id = t.run_id
 )
 SELECT run.id, run.environment_id, run.status, w.id AS waitpoint_id,
-       run.batch_id IS NOT NULL OR run.idempotency_key IS NOT NULL AS may_be_in_batch,
+       run.batch_id IS NOT NULL OR run.idempotency_key IS NOT NULL OR run.is_shared AS may_be_in_batch,
        coalesce(
            l.holds_slot AND (
                n.used >= n.cap OR q.used >= least(q.cap, e.concurrency_limit)

@@ -5,7 +5,7 @@
 import readline from "node:readline";
 import {
   ApiError, AuthenticationError, BadRequestError, NotFoundError, PermissionDeniedError,
-  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, runs, tags, tasks, wait,
+  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, queues, runs, tags, tasks, wait,
 } from "@trigger.dev/sdk";
 import { apiClientManager, runMetadata, taskContext } from "@trigger.dev/core/v3";
 import { StandardMetadataManager } from "@trigger.dev/core/v3/workers";
@@ -237,7 +237,7 @@ const scenarios = {
       tags: await refusal(() => tasks.trigger("t", {}, { tags: Array.from({ length: 11 }, (_, n) => `${n}`) })),
       delay: await refusal(() => tasks.trigger("t", {}, { delay: "-5s" })),
       machine: await refusal(() => tasks.trigger("t", {}, { machine: "huge" })),
-      debounce: await refusal(() => tasks.trigger("t", {}, { debounce: { key: "k", delay: "5s" } })),
+      debounce: await refusal(() => tasks.trigger("t", {}, { debounce: { key: "k", delay: "0s" } })),
       schema: await refusal(() => tasks.trigger("strict", { n: "not a number" })),
       reschedule: await refusal(async () => {
         const handle = await tasks.trigger("t", {});
@@ -245,6 +245,70 @@ const scenarios = {
       }),
     };
     return { ...found, retriedNothing: Date.now() - started < 5000 };
+  },
+
+  async debouncing() {
+    const debounce = { key: "k", delay: "1m", maxDelay: "1h" };
+    const leading = [];
+    for (const n of [1, 2]) leading.push(await tasks.trigger("hello-world", { n }, { debounce }));
+    const trailing = [];
+    for (const n of [3, 4]) {
+      const options = { debounce: { ...debounce, key: "t", mode: "trailing" }, tags: [`n_${n}`] };
+      trailing.push(await tasks.trigger("hello-world", { n }, options));
+    }
+    const [first, last] = [await runs.retrieve(leading[0].id), await runs.retrieve(trailing[0].id)];
+    return {
+      leading: leading.map((handle) => handle.id === leading[0].id),
+      trailing: trailing.map((handle) => handle.id === trailing[0].id),
+      first: { status: first.status, payload: first.payload, delayed: first.delayedUntil instanceof Date },
+      last: { payload: last.payload, tags: last.tags },
+    };
+  },
+
+  async queueing() {
+    for (const concurrencyKey of ["a", "b"]) {
+      await tasks.trigger("hello-world", {}, { queue: "shared", concurrencyKey });
+    }
+    const listed = await collect(queues.list({ perPage: 1 }));
+    const own = { type: "task", name: "hello-world" };
+    const shared = await queues.retrieve({ type: "custom", name: "shared" });
+    const paused = await queues.pause(own);
+    const resumed = await queues.resume(own);
+    const overridden = await queues.overrideConcurrencyLimit(own, 7);
+    const reset = await queues.resetConcurrencyLimit(own);
+    return {
+      names: listed.map((queue) => [queue.type, queue.name]),
+      shared: { queued: shared.queued, running: shared.running, limit: shared.concurrencyLimit },
+      byId: (await queues.retrieve(shared.id)).name,
+      paused: [paused.paused, resumed.paused],
+      overridden: {
+        ...overridden.concurrency, overriddenAt: overridden.concurrency.overriddenAt instanceof Date,
+      },
+      reset: reset.concurrency,
+      unknown: await refusal(() => queues.retrieve({ type: "custom", name: "none" })),
+      high: await refusal(() => queues.overrideConcurrencyLimit(own, 100001)),
+    };
+  },
+
+  async limiting() {
+    const { concurrencyLimits } = await import("@trigger.dev/sdk");
+    if (!concurrencyLimits) return null; // the older client has none
+    const [listed] = await collect(concurrencyLimits.list());
+    const overridden = await concurrencyLimits.override("shared", { perKey: 1, total: 3 });
+    const ofKey = await concurrencyLimits.override("shared", { concurrencyKey: "vip", perKey: 5, ttl: "1h" });
+    const view = await concurrencyLimits.retrieve("shared", { concurrencyKey: "vip" });
+    const cleared = await concurrencyLimits.reset("shared", { concurrencyKey: "vip" });
+    const paused = await concurrencyLimits.pause("shared");
+    const resumed = await concurrencyLimits.resume("shared");
+    const reset = await concurrencyLimits.reset("shared");
+    return {
+      listed: { name: listed.name, id: listed.id.split("_")[0], perKey: listed.perKey, total: listed.total },
+      overridden: [overridden.perKey.current, overridden.total.current, overridden.total.base],
+      ofKey: { ...ofKey.perKey, expiresAt: ofKey.perKey.expiresAt instanceof Date },
+      view: [view.concurrencyKey, view.running, view.perKey.current],
+      cleared: cleared.perKey, paused: [paused.paused, resumed.paused], reset: reset.total,
+      unknown: await refusal(() => concurrencyLimits.retrieve("none")),
+    };
   },
 
   async waitpoints() {

@@ -34,13 +34,14 @@ from holdfast.errors import (
     TokenInvalid,
     TokenTimedOut,
 )
+from holdfast.flow import Collect, Queue, Rate
 from holdfast.hooks import global_hooks
 from holdfast.log import logger
 from holdfast.metadata import metadata
 from holdfast.retry import Retry
 from holdfast.schedules import Schedule, ScheduledRun, schedule
 from holdfast.tags import tags
-from holdfast.tasks import Queue, Task, task
+from holdfast.tasks import Task, task
 from holdfast.triggering import (
     IdempotencyKey,
     Options,
@@ -68,6 +69,7 @@ __all__ = [
     "BatchAbandoned",
     "BatchHandle",
     "ChildRunFailed",
+    "Collect",
     "Context",
     "DuplicateTask",
     "Evicted",
@@ -81,6 +83,7 @@ __all__ = [
     "OutputInvalid",
     "PayloadInvalid",
     "Queue",
+    "Rate",
     "Retry",
     "RunCanceled",
     "RunHandle",

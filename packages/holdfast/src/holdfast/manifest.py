@@ -19,15 +19,20 @@ from holdfast.tasks import Queue, Task, registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueManifest:
-    """A queue: its name, and how many of its runs may execute at once (None: no own limit)."""
+    """A queue: its name, and what it says besides, as `holdfast.Queue` writes it."""
 
     name: str
-    concurrency_limit: int | None = None
+    flow: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def concurrency_limit(self) -> int | None:
+        """How many of its runs may execute at once; None means no limit of its own."""
+        limit: int | None = self.flow.get("concurrencyLimit")
+        return limit
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON form."""
-        limit = self.concurrency_limit
-        return {"name": self.name} | ({} if limit is None else {"concurrencyLimit": limit})
+        return {"name": self.name, **self.flow}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class TaskManifest:
         suspend_after: Seconds of waiting before a snapshot; None means the platform's default.
         isolation: ``process`` or ``run``.
         durable: Whether what its runs do is recorded.
+        overlap: ``allow``, ``skip``, ``queue`` or ``cancel``.
+        collect: ``size`` and ``seconds``, when payloads are collected.
         payload_schema: JSON schema of the payload.
         output_schema: JSON schema of the result.
         description: One line for people.
@@ -64,6 +71,8 @@ class TaskManifest:
     suspend_after: float | None = None
     isolation: str = "process"
     durable: bool = False
+    overlap: str = "allow"
+    collect: dict[str, Any] | None = None
     payload_schema: Any = None
     output_schema: Any = None
     description: str = ""
@@ -79,6 +88,8 @@ class TaskManifest:
             "outputSchema": self.output_schema,
             "description": self.description or None,
             "schedules": [schedule.to_wire() for schedule in self.schedules] or None,
+            "overlap": None if self.overlap == "allow" else self.overlap,
+            "collect": self.collect,
         }
         return {
             "id": self.id,
@@ -177,12 +188,11 @@ def sdk_version() -> str:
 
 def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskManifest:
     signature = task.signature
-    limit = task.queue.concurrency_limit
     return TaskManifest(
         id=task.id,
         file_path=_relative(task.file_path, root),
         entry_point=f"{task.function.__module__}:{task.function.__qualname__}",
-        queue=QueueManifest(name=task.queue_name, concurrency_limit=limit),
+        queue=QueueManifest(name=task.queue_name, flow=task.queue.to_wire()),
         retry=(task.retry or Retry.of(defaults.retry)).to_wire(),
         machine=task.machine or defaults.machine or DEFAULT_MACHINE,
         max_duration=defaults.max_duration if task.max_duration is None else task.max_duration,
@@ -190,6 +200,8 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
         suspend_after=task.suspend_after,
         isolation=task.isolation,
         durable=task.durable,
+        overlap=task.overlap,
+        collect=task.collect and task.collect.to_wire(),
         payload_schema=json_schema(signature.payload, of_input=True),
         output_schema=json_schema(signature.output, of_input=False),
         description=task.description,
@@ -198,16 +210,23 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
 
 
 def _queues(queues: Iterable[Queue]) -> tuple[QueueManifest, ...]:
-    """The shared queues, each once; a limit given anywhere counts everywhere."""
-    limits: dict[str, int | None] = {}
+    """The shared queues, each once; what is said of one anywhere counts everywhere."""
+    flows: dict[str, dict[str, Any]] = {}
     for queue in queues:
         if queue.name is None:
             continue
-        known, limit = limits.get(queue.name), queue.concurrency_limit
-        if known is not None and limit is not None and known != limit:
-            raise ManifestError(f"queue {queue.name!r} has two limits: {known} and {limit}")
-        limits[queue.name] = known if limit is None else limit
-    return tuple(QueueManifest(name=n, concurrency_limit=limit) for n, limit in limits.items())
+        known, said = flows.get(queue.name, {}), queue.to_wire()
+        if known and said and known != said:
+            raise ManifestError(f"queue {queue.name!r} {_difference(known, said)}")
+        flows[queue.name] = known or said
+    return tuple(QueueManifest(name=name, flow=flow) for name, flow in flows.items())
+
+
+def _difference(known: dict[str, Any], said: dict[str, Any]) -> str:
+    limits = [flow.get("concurrencyLimit") for flow in (known, said)]
+    if None not in limits and limits[0] != limits[1]:
+        return f"has two limits: {limits[0]} and {limits[1]}"
+    return f"is declared in two ways: {known} and {said}"
 
 
 def _relative(path: str, root: Path | None) -> str:
@@ -229,7 +248,8 @@ def _refuse_duplicates(tasks: tuple[TaskManifest, ...]) -> None:
 
 
 def _queue_from_wire(wire: dict[str, Any]) -> QueueManifest:
-    return QueueManifest(name=wire["name"], concurrency_limit=wire.get("concurrencyLimit"))
+    flow = {name: value for name, value in wire.items() if name != "name" and value is not None}
+    return QueueManifest(name=wire["name"], flow=flow)
 
 
 def _task_from_wire(wire: dict[str, Any]) -> TaskManifest:
@@ -246,6 +266,8 @@ def _task_from_wire(wire: dict[str, Any]) -> TaskManifest:
         suspend_after=wire.get("suspendAfter"),
         isolation=wire.get("isolation") or "process",
         durable=bool(wire.get("durable")),
+        overlap=wire.get("overlap") or "allow",
+        collect=wire.get("collect"),
         payload_schema=wire.get("payloadSchema"),
         output_schema=wire.get("outputSchema"),
         description=wire.get("description") or "",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
@@ -13,6 +12,7 @@ from holdfast import triggering
 from holdfast.client.results import BatchHandle, RunHandle
 from holdfast.client.triggers import BatchItem
 from holdfast.errors import DuplicateTask
+from holdfast.flow import OVERLAPS, Collect, Overlap, Queue
 from holdfast.hooks import AnyHook, AnyMiddleware, Hooks
 from holdfast.machines import get_machine
 from holdfast.retry import Retry
@@ -27,24 +27,6 @@ Isolation = Literal["process", "run"]
 _MAX_ID = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """A queue that tasks may share.
-
-    Attributes:
-        name: Its name; without one, the queue is the task's own.
-        concurrency_limit: How many of its runs may execute at once; None means that only the
-            environment's limit counts.
-    """
-
-    name: str | None = None
-    concurrency_limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.concurrency_limit is not None and self.concurrency_limit < 0:
-            raise ValueError("a queue's concurrency_limit must not be negative")
-
-
 class Settings(TypedDict, total=False):
     """Settings of a task that need no explanation beyond `Task`'s."""
 
@@ -54,6 +36,8 @@ class Settings(TypedDict, total=False):
     suspend_after: float | None
     isolation: Isolation
     durable: bool
+    overlap: Overlap
+    collect: Collect | None
     description: str
     schedule: str | Schedule | Sequence[str | Schedule] | None
 
@@ -76,6 +60,10 @@ class Task(Generic[Payload, Result]):
             the process and stop it; None: the platform's default. Others keep it in memory.
         isolation: ``process`` reuses task processes, ``run`` starts a fresh one for every attempt.
         durable: Whether its steps, waits and children are recorded; see `holdfast.durable`.
+        overlap: What becomes of a trigger while a run of the task (and of its concurrency key) is
+            open: ``allow`` starts another, ``skip`` answers with the open one, ``queue`` lets one
+            more wait for its end, ``cancel`` cancels it.
+        collect: How payloads of several triggers come to one run; see `Collect`.
         description: One line for people.
         schedules: When it runs by itself.
         hooks: Its hooks and middleware.
@@ -101,6 +89,8 @@ class Task(Generic[Payload, Result]):
         self.suspend_after = settings.get("suspend_after")
         self.isolation: Isolation = settings.get("isolation", "process")
         self.durable = settings.get("durable", False)
+        self.overlap: Overlap = settings.get("overlap", "allow")
+        self.collect = settings.get("collect")
         self.description = settings.get("description", "")
         self.schedules = as_schedules(settings.get("schedule"))
         self.hooks = Hooks()
@@ -274,7 +264,8 @@ class Task(Generic[Payload, Result]):
     def _checked(self, payload: Any) -> Any:
         """The payload, after it was seen to fit: an error belongs where the mistake is."""
         if self.signature.takes_payload:
-            self.signature.validate_payload(payload, task_id=self.id)
+            whole = payload if self.collect is None else [payload]
+            self.signature.validate_payload(whole, task_id=self.id)
         elif payload is not None:
             raise TypeError(f"task {self.id!r} takes no payload")
         return payload
@@ -438,3 +429,7 @@ def _check(settings: Settings) -> None:
         raise ValueError("ttl must not be negative")
     if settings.get("isolation", "process") not in ("process", "run"):
         raise ValueError("isolation must be 'process' or 'run'")
+    if settings.get("overlap", "allow") not in OVERLAPS:
+        raise ValueError(f"overlap must be one of {', '.join(OVERLAPS)}")
+    if settings.get("collect") is not None and settings.get("overlap", "allow") != "allow":
+        raise ValueError("a task that collects payloads has no overlap")

@@ -16,9 +16,10 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 from holdfast import packets
 from holdfast.client import HoldfastClient, SyncHoldfastClient
 from holdfast.client.results import BatchHandle, RunHandle, RunResult
-from holdfast.client.triggers import BatchItem, Duration, TriggerOptions
+from holdfast.client.triggers import BatchItem, Debounce, Duration, TriggerOptions
 from holdfast.context import current_run, require_run
 from holdfast.errors import ChildRunFailed
+from holdfast.flow import Overlap
 from holdfast.protocol import WaitpointResult
 from holdfast.runtime import RunState
 from holdfast.tags import check_tags
@@ -67,6 +68,9 @@ class Options(TypedDict, total=False):
         max_duration: Seconds of execution time, instead of the task's.
         version: Run exactly this version, such as ``20261124.1``.
         test: Mark the run as a test.
+        debounce: Push one run on instead of starting more:
+            ``{"key": "user_1", "delay": "5s", "mode": "trailing", "max_delay": "1m"}``.
+        overlap: ``allow``, ``skip``, ``queue`` or ``cancel``, instead of the task's own.
     """
 
     delay: Duration | datetime
@@ -83,6 +87,8 @@ class Options(TypedDict, total=False):
     max_duration: float
     version: str
     test: bool
+    debounce: Debounce
+    overlap: Overlap
 
 
 def item(task: str, payload: Any = None, **options: Unpack[Options]) -> BatchItem:

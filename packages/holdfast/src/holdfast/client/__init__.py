@@ -28,6 +28,7 @@ from holdfast.client.account import Account
 from holdfast.client.bulk import BulkActions
 from holdfast.client.deployments import Deployments
 from holdfast.client.packets import Packets
+from holdfast.client.queues import Queues
 from holdfast.client.results import BatchHandle, RunHandle
 from holdfast.client.runs import Batches, IdempotencyKeys, Runs
 from holdfast.client.schedules import Schedules
@@ -74,6 +75,7 @@ class _Client(Group[Transport]):
         self.schedules: Schedules[Transport] = Schedules(settings, transport)
         self.idempotency_keys: IdempotencyKeys[Transport] = IdempotencyKeys(settings, transport)
         self.packets: Packets[Transport] = Packets(settings, transport)
+        self.queues: Queues[Transport] = Queues(settings, transport)
         self.tokens: Tokens[Transport] = Tokens(settings, transport)
         self.variables: Variables[Transport] = Variables(settings, transport)
         self.deployments: Deployments[Transport] = Deployments(settings, transport)

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from urllib.parse import quote, urljoin
 
 from holdfast import packets
 from holdfast._http import Call, Flow, Pause, Response, Settings, fetch, send
 from holdfast.api_errors import BatchNotSealedError
 from holdfast.client.results import BatchHandle, Progress, RunHandle, build, read
+from holdfast.flow import Overlap
 
 SEAL_ATTEMPTS = 5
 PORTION_ITEMS = 500
@@ -24,6 +25,25 @@ PORTION_BYTES = 1024 * 1024
 
 Duration = str | int | timedelta
 """``"10m"``, a number of seconds, or a timedelta."""
+
+
+class _DebounceKey(TypedDict):
+    key: str
+    delay: Duration
+
+
+class Debounce(_DebounceKey, total=False):
+    """Triggers of one task and `key` push one run on until none came for `delay`.
+
+    Attributes:
+        key: At most 512 characters.
+        delay: How long none must come, at least a second.
+        mode: Whose payload counts: ``leading``, the first one's, or ``trailing``, the last one's.
+        max_delay: How long the run may be pushed on at most; an hour by default.
+    """
+
+    mode: Literal["leading", "trailing"]
+    max_delay: Duration
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -46,6 +66,8 @@ class TriggerOptions(TypedDict, total=False):
         priority: Seconds of head start in the queue.
         version: Run exactly this version, such as ``20261124.1``.
         test: Mark the run as a test.
+        debounce: Push one run on instead of starting more: see `Debounce`.
+        overlap: ``allow``, ``skip``, ``queue`` or ``cancel``, instead of the task's own.
         parent_run_id: The run that triggers this one.
         resume_parent: Whether the parent waits for the end.
         traceparent: The W3C trace context to go on with.
@@ -67,6 +89,8 @@ class TriggerOptions(TypedDict, total=False):
     priority: float
     version: str
     test: bool
+    debounce: Debounce
+    overlap: Overlap
     parent_run_id: str
     resume_parent: bool
     traceparent: str
@@ -288,6 +312,7 @@ _RENAMED: dict[str, str] = {
     "priority": "priority",
     "version": "lockToVersion",
     "test": "test",
+    "overlap": "overlap",
     "parent_run_id": "parentRunId",
     "resume_parent": "resumeParentOnCompletion",
 }
@@ -307,10 +332,21 @@ def _wire_options(options: TriggerOptions) -> dict[str, Any]:
         wire["queue"] = {"name": given["queue"]}
     if "delay" in given:
         wire["delay"] = moment_text(given["delay"])
+    if "debounce" in given:
+        wire["debounce"] = _debounce(given["debounce"])
     if "tags" in given:
         wire["tags"] = [given["tags"]] if isinstance(given["tags"], str) else list(given["tags"])
     if "idempotency_key" in given:
         wire.update(_idempotency(given["idempotency_key"], given.get("idempotency_key_options")))
+    return wire
+
+
+def _debounce(debounce: Debounce) -> dict[str, Any]:
+    wire = {"key": debounce["key"], "delay": duration_text(debounce["delay"])}
+    if "mode" in debounce:
+        wire["mode"] = debounce["mode"]
+    if "max_delay" in debounce:
+        wire["maxDelay"] = duration_text(debounce["max_delay"])
     return wire
 
 
