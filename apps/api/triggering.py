@@ -121,7 +121,8 @@ def answer_together(calls: Sequence[Call]) -> list[Reply]:
 def _have_a_connection() -> None:
     """Have the next query look whether the connection still works, unless it did just now."""
     used_at, _thread.used_at = getattr(_thread, "used_at", 0.0), time.monotonic()
-    if _thread.used_at - used_at > _FRESH_SECONDS or connection.errors_occurred:
+    is_doubtful = _thread.used_at - used_at > _FRESH_SECONDS or connection.errors_occurred
+    if is_doubtful and not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
 
 
