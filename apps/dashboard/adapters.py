@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -13,12 +12,11 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.shortcuts import redirect
 
+from apps.accounts.operations.sealing import seal_factor, unseal_factor
 from apps.accounts.policy import NAME_LENGTH, label, own_path
 from apps.core import clock
-from apps.core.crypto import seal, unseal
 from apps.orgs.queries import may_sign_up
 
-_SEALED_FOR = "second-factor"
 # What happened is plain from the page that follows.
 _UNSAID = ("account/messages/logged_in.txt", "account/messages/logged_out.txt")
 
@@ -48,10 +46,10 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth h
     """Secrets of authenticators are sealed, as everything that must be read again."""
 
     def encrypt(self, text: str) -> str:
-        return base64.b64encode(seal(text, context=_SEALED_FOR)).decode()
+        return seal_factor(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return unseal(base64.b64decode(encrypted_text), context=_SEALED_FOR)
+        return unseal_factor(encrypted_text)
 
 
 class GitHubAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
+from apps.accounts.operations.sealing import reseal_factors
 from apps.core.crypto import is_sealed_with_newest_key, seal, unseal
 from apps.environments.models import EnvironmentKey, Variable
 from apps.orgs.models import Invite
@@ -25,7 +26,7 @@ def reseal() -> int:
         Variable.objects.all(),
         Invite.objects.all(),
     )
-    return sum(_reseal_table(table) for table in tables)
+    return sum(_reseal_table(table) for table in tables) + reseal_factors()
 
 
 def _reseal_table(table: QuerySet[Any]) -> int:
