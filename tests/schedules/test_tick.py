@@ -328,8 +328,9 @@ def test_several_engines_start_each_run_once(monkeypatch):
 def test_what_one_engine_holds_another_leaves_alone():
     scope = tenant().scope
     schedule(scope)
-    with holding(lambda: tick_schedules(NEXT)):
+    with holding(lambda: tick_schedules(NEXT)) as held:
         assert tick_schedules(NEXT) == 0
+    assert held.result() == 1  # its transaction has ended
     assert len(runs()) == 1
 
 
