@@ -16,6 +16,7 @@ from apps.core.admin import MadeByOperations, ModelAdmin, ReadOnly
 from apps.deployments.models import (
     Deployment,
     Instance,
+    KeyOverride,
     Pool,
     Promotion,
     Queue,
@@ -116,6 +117,16 @@ class DeploymentAdmin(ReadOnly[Deployment]):
     @admin.display(description="archive", ordering="archive_bytes")
     def size(self, deployment: Deployment) -> str:
         return filesizeformat(deployment.archive_bytes) if deployment.archive_bytes else "-"
+
+
+@admin.register(KeyOverride)
+class KeyOverrideAdmin(MadeByOperations[KeyOverride]):
+    list_display = ["key", "queue", "cap", "expires_at"]
+    list_select_related = ["queue"]
+    search_fields = ["key", "queue__name"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # a limit has to reach the engine's lanes too
 
 
 @admin.register(Queue)

@@ -287,7 +287,7 @@ def _no_worker(run: Run, ready: ReadyRun) -> Explanation:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return moment and moment.isoformat()
+    return None if moment is None else moment.isoformat()
 
 
 _EXPLANATIONS: dict[RunStatus, Callable[[Run], Explanation]] = {

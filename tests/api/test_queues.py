@@ -1,5 +1,12 @@
+from datetime import timedelta
+
 import pytest
 
+from apps.core import clock
+from apps.orgs.models import AuditEntry
+from apps.runs.models import Lane
+from apps.runs.operations.duties import lapse_overrides
+from apps.runs.operations.versions import apply_queues
 from tests.api import scenes
 from tests.api.client import Api
 from tests.api.test_authentication import token_for
@@ -89,3 +96,92 @@ def test_charlie_finds_no_queue_of_acme(shop, charlie):
     assert charlie.get(f"/api/v1/queues/{identifier}").status == 404
     assert charlie.get("/api/v1/queues/images", {"type": "custom"}).status == 404
     assert charlie.get("/api/v1/queues").ok()["data"] == []
+
+
+# -- What people change --------------------------------------------------------------------------
+
+
+def audited(acme):
+    entries = AuditEntry.objects.filter(organization=acme.organization, target_type="queue")
+    return list(entries.order_by("pk").values_list("action", flat=True))
+
+
+def test_a_queue_is_paused_and_resumed_once(shop, acme):
+    path = "/api/v1/queues/images/pause"
+    for _ in range(2):
+        assert shop.post(path, {"type": "custom", "action": "pause"}).ok()["paused"]
+    assert not shop.post(path, {"type": "custom", "action": "resume"}).ok()["paused"]
+    assert audited(acme) == ["queue.paused", "queue.resumed"]
+
+
+def test_a_limit_is_overridden_and_reset_and_a_deployment_leaves_it_alone(shop, acme):
+    path = "/api/v1/queues/a%252Fb%20c/concurrency"
+    answer = shop.post(f"{path}/override", {"type": "task", "concurrencyLimit": 7}).ok()
+    assert (answer["concurrencyLimit"], answer["concurrency"]["base"]) == (7, None)
+    scenes.version(acme.scope, NIGHTLY, IMAGES)
+    assert shop.get("/api/v1/queues/a%252Fb%20c?type=task").ok()["concurrencyLimit"] == 7
+    assert shop.post(f"{path}/reset", {"type": "task"}).ok()["concurrencyLimit"] is None
+    assert audited(acme) == ["queue.overridden", "queue.reset"]
+
+
+def test_a_limit_is_overridden_by_a_share_of_the_environments(shop):
+    path = "/api/v1/queues/images/concurrency/override"
+    answer = shop.post(path, {"type": "custom", "percent": 25, "totalLimit": 3}).ok()
+    assert answer["concurrencyLimit"] == 25
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("queues/images/pause", {"type": "custom"}, 400),
+        ("queues/images/pause", {"type": "custom", "action": "stop"}, 400),
+        ("queues/images/concurrency/override", {"type": "custom"}, 422),
+        ("queues/images/concurrency/override", {"type": "custom", "concurrencyLimit": -1}, 400),
+        ("queues/images/concurrency/override", {"type": "custom", "percent": 101}, 400),
+        ("queues/none/concurrency/reset", {"type": "custom"}, 404),
+        ("concurrency-limits/images/override", {}, 422),
+        ("concurrency-limits/images/override", {"concurrencyKey": "a"}, 422),
+        ("concurrency-limits/images/override", {"total": 1, "ttl": "1h"}, 422),
+        (
+            "concurrency-limits/images/override",
+            {"concurrencyKey": "a", "perKey": 1, "total": 1},
+            422,
+        ),
+        (
+            "concurrency-limits/images/override",
+            {"concurrencyKey": "a", "perKey": 1, "ttl": "31d"},
+            422,
+        ),
+        ("concurrency-limits/none/pause", {"action": "pause"}, 404),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused(shop, path, body, status):
+    assert shop.post(f"/api/v1/{path}", body).status == status
+
+
+def test_a_key_has_a_limit_of_its_own_for_a_while(shop, acme):
+    path = "/api/v1/concurrency-limits/images"
+    made = shop.post(f"{path}/override", {"concurrencyKey": "one", "perKey": 9}).ok()
+    assert (made["perKey"]["current"], made["perKey"]["base"]) == (9, 2)
+    apply_queues(acme.production.pk, now=clock.now())
+    assert Lane.objects.get(key="one").cap == 9
+    late = clock.now() + timedelta(days=8)
+    assert lapse_overrides(late) == 1
+    apply_queues(acme.production.pk, now=late)
+    assert Lane.objects.get(key="one").cap == 2
+
+
+def test_charlie_changes_no_queue_of_acme(shop, charlie, acme):
+    body = {"type": "custom", "action": "pause", "concurrencyLimit": 1}
+    for path in ("pause", "concurrency/override", "concurrency/reset"):
+        assert charlie.post(f"/api/v1/queues/images/{path}", body).status == 404
+    assert charlie.post("/api/v1/concurrency-limits/images/reset", {}).status == 404
+    assert audited(acme) == []
+
+
+def test_a_run_is_explained_as_data(shop, charlie):
+    run = scenes.run(shop, "a%2Fb%20c")
+    found = shop.get(f"/api/v1/runs/{run}/explanation").ok()
+    assert (found["kind"], found["holders"]) == ("no_worker", [])
+    assert found["text"] == "No worker for machine small-1x is connected."
+    assert charlie.get(f"/api/v1/runs/{run}/explanation").status == 404

@@ -14,6 +14,7 @@ from apps.core import sql
 from apps.core.partitions import ensure_partitions
 from apps.core.transactions import retried
 from apps.deployments.models import Instance, InstanceState, WorkerSession
+from apps.deployments.operations import queues
 from apps.runs.errors import internal
 from apps.runs.limits import limits
 from apps.runs.models import (
@@ -213,6 +214,12 @@ def close_queues(now: datetime) -> int:
 
 
 @retried
+def lapse_overrides(now: datetime) -> int:
+    """Let the queue's limit count again for keys whose own one was for a while only."""
+    return queues.lapse_overrides(most=BITE, now=now)
+
+
+@retried
 def forget_lanes(now: datetime) -> int:
     """Remove the lanes of concurrency keys that nothing has been heard of for long."""
     before = now - timedelta(seconds=limits().lane_idle_seconds)
@@ -246,6 +253,6 @@ FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_c
 
 SLOW: tuple[Duty, ...] = (
     make_partitions, release_pending, adopt_queues, forget_keys, forget_waitpoints,
-    abandon_batches, forget_history, close_queues, forget_lanes,
+    abandon_batches, forget_history, close_queues, forget_lanes, lapse_overrides,
 )  # fmt: skip
 """Duties of about every tenth tick."""

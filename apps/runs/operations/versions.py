@@ -127,7 +127,7 @@ def _apply_queues(environment_id: UUID | None, *, most: int, now: datetime) -> i
         sql.load("runs", "apply_queues"),
         {"environment": environment_id, "most": most, "now": now},
     )
-    return max(row["lanes"], row["queues"])
+    return max(int(row["lanes"]), int(row["queues"]))
 
 
 def _record(runs: list[Run], kind: str, now: datetime) -> None:
