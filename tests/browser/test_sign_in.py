@@ -12,8 +12,13 @@ import pytest
 from playwright.sync_api import expect
 
 from apps.accounts.models import User
+from apps.accounts.operations.login import create_code, redeem_code
+from apps.accounts.operations.tokens import resolve_token
+from apps.core import clock
+from apps.environments.operations.variables import set_variable
+from apps.orgs.operations.invites import invite_member
 from tests.browser.visitor import Visitor
-from tests.factories import acme, alice
+from tests.factories import acme, alice, organization_as
 from tests.github import CLIENT_ID, CLIENT_SECRET, GitHub, github
 from tests.live import LiveServer, test_database_url, web_process
 
@@ -187,3 +192,54 @@ def test_the_pages_of_an_account_are_for_everybody(window, path, theme):
     visitor.sign_in(alice())
     visitor.goto(path)
     assert visitor.accessibility() == []
+
+
+def test_an_invite_is_taken_up_by_somebody_new(window, mailbox):
+    tenant = acme()
+    made = invite_member(
+        organization_as(tenant, alice()), email="erin@example.com", role="viewer", now=clock.now()
+    )
+    visitor = window()
+    before = len(mailbox.letters_to("erin@example.com"))
+    page = visitor.goto(f"/invites/{made.token}")
+    page.get_by_role("button", name="Send a link to erin@example.com").click()
+    page.goto(mailbox.link_to("erin@example.com", after=before))
+    page.get_by_role("button", name="Accept the invite").click()
+
+    page.wait_for_url("**/orgs/acme")
+    visitor.goto("/orgs/acme/members")
+    expect(page.get_by_role("main").get_by_text("erin@example.com", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Invite")).to_have_count(0)
+
+
+def test_a_terminal_is_approved_in_the_browser(visitor):
+    visitor.sign_in(alice())
+    code = create_code(client="holdfast", now=clock.now()).code
+    page = visitor.goto(f"/account/authorization-code/{code}")
+    expect(page.get_by_text(code[-4:], exact=True)).to_be_visible()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("heading", name="Your terminal is signed in")).to_be_visible()
+    token = redeem_code(code=code, now=clock.now())
+    assert token is not None
+    assert resolve_token(token.secret, now=clock.now()) == alice()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pages_of_people_are_for_everybody(window, theme):
+    tenant = acme()
+    set_variable(tenant.scope, name="REGION", value="eu", now=clock.now())
+    invite_member(
+        organization_as(tenant, alice()), email="erin@example.com", role="viewer", now=clock.now()
+    )
+    visitor = window(theme=theme)
+    visitor.sign_in(alice())
+    found = {}
+    production = "/orgs/acme/projects/acme-shop/env/prod"
+    for path in (
+        *("/orgs/acme", "/orgs/acme/members", "/orgs/acme/audit", "/orgs/acme/settings"),
+        *(f"{production}/{page}" for page in ("keys", "variables", "settings", "start")),
+        "/welcome",
+    ):
+        visitor.goto(path)
+        found[path] = visitor.accessibility()
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
