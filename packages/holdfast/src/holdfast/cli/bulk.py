@@ -101,7 +101,7 @@ def _ended(session: Session, action_id: str) -> BulkAction:
 
 
 @bulk.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N")
+@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="How many; 20.")
 @pass_session
 def list_(session: Session, limit: int) -> None:
     """List bulk actions, newest first."""

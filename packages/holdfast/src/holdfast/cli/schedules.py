@@ -65,13 +65,13 @@ def _date(_context: click.Context, parameter: click.Parameter, text: str | None)
 
 @click.group(cls=Group)
 def schedules() -> None:
-    """Schedules: list, show, create, activate, deactivate, delete, upcoming, ticks, backfill."""
+    """Schedules: what starts runs by itself, what comes, and what was."""
 
 
 @schedules.command("list")
 @click.option("--task", metavar="TASK", help="Only those of this task.")
 @click.option("--external-id", metavar="ID", help="Only those with this external id.")
-@click.option("--page", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option("--page", type=click.IntRange(1), default=1, metavar="N", help="Which page; 1.")
 @pass_session
 def list_(session: Session, task: str | None, external_id: str | None, page: int) -> None:
     """List schedules, newest first, 50 a page."""
@@ -101,8 +101,16 @@ def show(session: Session, schedule_id: str) -> None:
 @click.option("--external-id", metavar="ID", help="Yours, told to the runs.")
 @click.option("--window", metavar="LENGTH", help="Spread ticks: 30m, or 50% of the gap.")
 @click.option("--jitter", type=click.IntRange(0), metavar="SECONDS", help="Random, on top.")
-@click.option("--overlap", type=click.Choice(["allow", "skip", "queue", "cancel"]))
-@click.option("--missed", type=click.Choice(["skip", "one", "all"]))
+@click.option(
+    "--overlap",
+    type=click.Choice(["allow", "skip", "queue", "cancel"]),
+    help="What happens while the latest run is open; allow.",
+)
+@click.option(
+    "--missed",
+    type=click.Choice(["skip", "one", "all"]),
+    help="Which times that passed unseen are made up for; one.",
+)
 @click.option("--missed-limit", type=click.IntRange(1, 100), metavar="N", help="For all.")
 @pass_session
 def create(session: Session, /, task: str, key: str, **options: Any) -> None:
@@ -149,7 +157,9 @@ def delete(session: Session, schedule_ids: tuple[str, ...]) -> None:
 
 @schedules.command()
 @click.argument("schedule_id", metavar="SCHEDULE", required=False)
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, metavar="N")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, metavar="N", help="How many; 20."
+)
 @pass_session
 def upcoming(session: Session, schedule_id: str | None, limit: int) -> None:
     """List the next times of all active schedules, or of SCHEDULE."""
