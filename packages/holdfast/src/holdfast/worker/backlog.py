@@ -96,4 +96,4 @@ class Backlog:
 
     @property
     def _active(self) -> int:
-        return sum(run.process is not None and run.suspended is None for run in self._held)
+        return self._held.leaving + sum(run.takes_place for run in self._held)

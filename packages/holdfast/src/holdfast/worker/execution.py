@@ -100,6 +100,7 @@ class Executions:
         is_current = run is not None and run.process is process
         operation = message["op"]
         if operation == "done":
+            self._left(process)
             self._free(process, run if is_current else None, used_up=message["exit"])
             if run is not None and is_current:
                 self._done(run, message)
@@ -138,9 +139,17 @@ class Executions:
             return
         if run.cpus is not None:
             run.cpus.release()
+        process.is_leaving = True
+        self._held.leaving += 1
         process.send({"op": "evict", "run": run.id})
         loop = asyncio.get_running_loop()
         loop.call_later(_EVICTION_SECONDS, self._insist, process, process.runs)
+
+    def _left(self, process: TaskProcess) -> None:
+        """Its place is free again, if it was leaving a run."""
+        if process.is_leaving:
+            process.is_leaving = False
+            self._held.leaving -= 1
 
     def _insist(self, process: TaskProcess, runs: int) -> None:
         """Kill a process that has not left the run which it was told to leave."""
@@ -149,8 +158,10 @@ class Executions:
 
     def process_ended(self, process: TaskProcess) -> None:
         """A task process is gone; so is the run that it may have executed."""
+        self._left(process)
         run = self._held.get(process.busy_with or "")
         if run is None or run.process is not process:
+            self._backlog.dispatch()
             return
         run.process = None
         verdict = run.verdict

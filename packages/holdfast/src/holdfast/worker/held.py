@@ -19,12 +19,16 @@ class HeldRuns:
     Args:
         connection: Where reports go.
         on_empty: Called when the last run was forgotten.
+
+    Attributes:
+        leaving: How many processes are about to leave runs that are held no more.
     """
 
     def __init__(self, connection: Connection, *, on_empty: Callable[[], None]) -> None:
         self._connection = connection
         self._on_empty = on_empty
         self._by_id: dict[str, Run] = {}
+        self.leaving = 0
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -42,6 +42,7 @@ class TaskProcess:
         runs: How many runs it was given.
         busy_with: The id of the run that it executes.
         status: Its wait status once it has ended.
+        is_leaving: Whether it was told to leave its run, and has not yet.
     """
 
     def __init__(self, pool: Pool, identity: int) -> None:
@@ -50,6 +51,7 @@ class TaskProcess:
         self.runs = 0
         self.busy_with: str | None = None
         self.status: int | None = None
+        self.is_leaving = False
         self._pool = pool
         self._is_open = False
         self._waiting: list[Frame] = []

@@ -62,6 +62,12 @@ class Run:
         warm = self.process is not None and self.process.runs > 1
         return Started(run=self.id, generation=self.generation, attempt=self.attempt, warm=warm)
 
+    @property
+    def takes_place(self) -> bool:
+        """Whether its process is at work, or about to be free, and not only kept."""
+        is_kept = self.suspended is not None and not self.suspended.release
+        return self.process is not None and not is_kept
+
     def disarm(self) -> None:
         """Stop its timers."""
         for handle in (self.timer, self.deadline, self.hold):
