@@ -47,7 +47,8 @@ class Mailbox:
         while len(letters := self.letters_to(address)) <= after:
             assert time.monotonic() < deadline, f"no letter to {address}"
             time.sleep(0.05)
-        return re.search(r"http://\S+/(?:sign-in/link|invites)/\S+", letters[-1])[0]
+        found = re.findall(r"http://\S+/(?:sign-in/link|invites)/\S+", letters[-1])
+        return str(found[0])
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +77,13 @@ def mailing_process(mailbox, at_github, django_db_setup, django_db_blocker) -> I
 
 
 @pytest.fixture
-def live_process(mailing_process) -> LiveServer:
+def live_process(mailing_process):
     """Shadows the common one, so that `web` and what is built on it use this process."""
     return mailing_process
 
 
 @pytest.fixture
-def web(live_process, transactional_db) -> LiveServer:
+def web(live_process, transactional_db):
     return live_process
 
 

@@ -426,9 +426,10 @@ def test_the_steps_are_ticked_off_as_they_happen():
     client, production = signed_in("alice"), acme().production
     scope = user_scope(production, alice(), Role.OWNER)
 
-    def done() -> int:
+    def done():
         headers = {"hx-request": "true"}
-        return client.get(f"{PROD}/start", headers=headers).content.decode().count("data-done")
+        html: str = client.get(f"{PROD}/start", headers=headers).content.decode()
+        return html.count("data-done")
 
     assert done() == 0
     trigger_run(scope, request=TriggerRequest(task="hello"), now=NOW)
