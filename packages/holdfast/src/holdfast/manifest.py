@@ -9,12 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+from holdfast.flow import Queue
 from holdfast.machines import DEFAULT_MACHINE
 from holdfast.project import Defaults
 from holdfast.retry import Retry
 from holdfast.schedules import Schedule
 from holdfast.schemas import json_schema
-from holdfast.tasks import Queue, Task, registry
+from holdfast.tasks import Task, registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +202,7 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
         isolation=task.isolation,
         durable=task.durable,
         overlap=task.overlap,
-        collect=task.collect and task.collect.to_wire(),
+        collect=None if task.collect is None else task.collect.to_wire(),
         payload_schema=json_schema(signature.payload, of_input=True),
         output_schema=json_schema(signature.output, of_input=False),
         description=task.description,

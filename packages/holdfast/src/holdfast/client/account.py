@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 from urllib.parse import quote
 
-from holdfast._http import AsyncTransport, Call, Flow, Response, SyncTransport
+from holdfast._http import AsyncTransport, Call, Flow, SyncTransport
+from holdfast._wire import Response
 from holdfast.client.results import AuthorizationCode, EnvironmentAccess, Identity, read
 from holdfast.client.surface import Group, operation
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
 
-from holdfast._http import AsyncTransport, Call, Flow, Response, SyncTransport
+from holdfast._http import AsyncTransport, Call, Flow, SyncTransport
+from holdfast._wire import Response
 from holdfast.client.results import (
     Deployment,
     DeploymentHandle,

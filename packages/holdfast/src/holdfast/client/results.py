@@ -11,7 +11,7 @@ import pydantic
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 
-from holdfast._http import Response
+from holdfast._wire import Response
 from holdfast.api_errors import MalformedAnswerError
 
 T = TypeVar("T")

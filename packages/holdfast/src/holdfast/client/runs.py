@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from holdfast import packets
-from holdfast._http import AsyncTransport, Call, Flow, Pause, Response, SyncTransport
+from holdfast._http import AsyncTransport, Call, Flow, SyncTransport
+from holdfast._wire import Pause, Response
 from holdfast.api_errors import NotFoundError
 from holdfast.client import triggers
 from holdfast.client.results import (

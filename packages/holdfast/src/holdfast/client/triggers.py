@@ -12,7 +12,8 @@ from typing import Any, Literal, TypedDict
 from urllib.parse import quote, urljoin
 
 from holdfast import packets
-from holdfast._http import Call, Flow, Pause, Response, Settings, fetch, send
+from holdfast._http import Call, Flow, Settings, fetch, send
+from holdfast._wire import Pause, Response
 from holdfast.api_errors import BatchNotSealedError
 from holdfast.client.results import BatchHandle, Progress, RunHandle, build, read
 from holdfast.flow import Overlap
