@@ -98,12 +98,14 @@ def _environment(peer: Peer) -> Path | None:
     folder = _HOME / peer.requirements.removesuffix(".txt")
     python = folder / "bin" / "python"
     if not python.exists():
-        command = [_UV, "venv", "-q", "--no-python-downloads", "--python", peer.python, folder]
+        command = [_UV, "venv", "-q", "--no-python-downloads", "--python", peer.python, str(folder)]
         made = subprocess.run(command, capture_output=True, check=False)
         if made.returncode:
             return None
     requirements = _HERE / peer.requirements
-    subprocess.run([_UV, "pip", "sync", "-q", "--python", python, requirements], check=True)
+    subprocess.run(
+        [_UV, "pip", "sync", "-q", "--python", str(python), str(requirements)], check=True
+    )
     return python
 
 

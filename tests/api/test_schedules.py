@@ -13,7 +13,6 @@ from apps.schedules.models import Schedule
 from apps.schedules.operations.declare import declare
 from apps.schedules.operations.tick import tick_schedules
 from tests.api import scenes
-from tests.api.client import Api
 
 pytestmark = pytest.mark.django_db
 BODY = {"task": "resize", "cron": "0 9 * * mon-fri", "deduplicationKey": "daily"}
@@ -25,7 +24,7 @@ def version(acme):
     scenes.version(acme.scope)
 
 
-def made(api: Api, **more: object) -> dict[str, object]:
+def made(api, **more):
     return api.post(PATH, BODY | more).ok()
 
 

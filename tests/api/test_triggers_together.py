@@ -12,7 +12,7 @@ PATH = "/api/v1/triggers"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def answers(api: Api, *calls: dict, **headers: str) -> list[dict]:
+def answers(api, *calls, **headers):
     return api.post(PATH, {"calls": list(calls)}, **headers).ok()["answers"]
 
 

@@ -10,7 +10,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.regex_helper import normalize
 
 # What people see, who bring a session and no token; tests/architecture/test_pages.py goes there.
-PAGES = ("orgs/", "sign-", "invites/", "impersonation", "account", "onboarding", "welcome", "styleguide")
+PAGES = (
+    "orgs/",
+    "sign-",
+    "invites/",
+    "impersonation",
+    "account",
+    "onboarding",
+    "welcome",
+    "styleguide",
+)
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 

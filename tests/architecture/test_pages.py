@@ -39,7 +39,7 @@ def visit(route: Route, home: Home, user: Any, **changed: str) -> Any:
     if user is not None:
         client.force_login(user)
     with transaction.atomic():
-        response = client.generic(
+        response: Any = client.generic(
             route.method.upper(),
             route.path(home.samples | places | changed),
             content_type="application/x-www-form-urlencoded",

@@ -426,7 +426,7 @@ def test_the_steps_are_ticked_off_as_they_happen():
     client, production = signed_in("alice"), acme().production
     scope = user_scope(production, alice(), Role.OWNER)
 
-    def done():
+    def done() -> int:
         headers = {"hx-request": "true"}
         html: str = client.get(f"{PROD}/start", headers=headers).content.decode()
         return html.count("data-done")

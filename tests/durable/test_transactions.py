@@ -48,7 +48,8 @@ def address():
 
 def balance(address: str) -> int:
     with psycopg.connect(address) as database:
-        return database.execute("SELECT balance FROM account").fetchone()[0]
+        (found,) = database.execute("SELECT balance FROM account").fetchall()
+        return int(found[0])
 
 
 async def deposit(database, amount):

@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 
 def delay(attempt, **retry):
-    found = policy.retry_delay(retry, attempt=attempt, chance=random.Random(1))  # noqa: S311
+    found = policy.retry_delay(retry, attempt=attempt, chance=random.Random(1))
     return found.total_seconds()
 
 

@@ -25,7 +25,7 @@ def found(tenant, page: CursorPage | None = None, **wanted) -> Found:
     return search_runs(tenant.scope, RunSearch(**wanted), page or CursorPage(size=50))
 
 
-def ids(result: Found) -> list:
+def ids(result):
     return [run.pk for run in result.runs]
 
 

@@ -27,7 +27,7 @@ from apps.runs.models import Lease, Run
 from apps.runs.operations.duties import queue_due, rescue
 from apps.runs.operations.supply import reconcile_pool
 from apps.runs.queries import invariant_violations
-from tests.scenario.conftest import PROJECT, eventually
+from tests.scenario.conftest import PROJECT, Shop, eventually
 
 _JUMP_SECONDS = 2.5
 
@@ -36,10 +36,10 @@ _JUMP_SECONDS = 2.5
 class Freezer:
     """A provider of one worker on this machine, whose image is the stopped process itself."""
 
-    shop: object
+    shop: Shop
     process: subprocess.Popen[bytes] | None = None
     instance: str = ""
-    frozen_at: float | None = None
+    frozen_at: float = 0.0
     images: list[str] = field(default_factory=list)
     sockets: int = -1
     failure: str = ""

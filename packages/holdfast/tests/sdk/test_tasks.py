@@ -34,8 +34,8 @@ class Options(TypedDict):
 
 def test_the_surface_is_what_it_is():
     assert sorted(holdfast.__all__) == sorted([
-        "Abort", "ApiError", "BatchAbandoned", "BatchHandle", "ChildRunFailed", "Context", "DuplicateTask",
-        "Collect", "Rate",
+        "Abort", "ApiError", "BatchAbandoned", "BatchHandle", "ChildRunFailed", "Context",
+        "DuplicateTask", "Collect", "Rate",
         "HoldfastClient", "HoldfastError", "IdempotencyKey", "NotInRun", "Options", "OutOfMemory",
         "OutputInvalid", "PayloadInvalid", "Queue", "Retry", "RunCanceled", "RunHandle",
         "Schedule", "ScheduledRun", "schedule",
