@@ -69,7 +69,9 @@ def queues() -> None:
 
 
 @queues.command("list")
-@click.option("--page", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--page", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Which page."
+)
 @pass_session
 def list_(session: Session, page: int) -> None:
     """List queues by name, 50 a page."""
@@ -111,7 +113,9 @@ def resume(session: Session, queue: str) -> None:
 def override(
     session: Session, queue: str, limit: int | None, total: int | None, percent: float | None
 ) -> None:
-    """Override the limits of a queue until they are reset; deploys leave them alone.
+    """Override the limits of a queue until they are reset.
+
+    Deploys leave them alone.
 
     \b
     holdfast queues override emails 5
