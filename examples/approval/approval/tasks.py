@@ -47,7 +47,7 @@ async def ask(expense: Expense, approver: str) -> Decision | None:
     )
     await send(approver, f"Approve {expense.amount:.2f} for {expense.employee}? {token.url}")
     first = await wait.any_of(wait.for_token(token, Decision), wait.for_(REMIND_AFTER))
-    if first.index == 1:
+    if first.result is None:  # the time came first
         await send(approver, f"Still waiting for you: {token.url}")
         return (await wait.for_token(token, Decision)).output
     return first.result.output
