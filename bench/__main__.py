@@ -10,9 +10,11 @@ import json
 import os
 import platform
 import sys
+from itertools import chain
 
 from bench.bed import bed
 from bench.figures import all_figures
+from bench.pages import page_figures
 
 
 def main() -> int:
@@ -20,7 +22,7 @@ def main() -> int:
     with bed() as ready:
         machine = {"processors": os.cpu_count(), "python": platform.python_version()}
         print(json.dumps({"name": "machine", **machine}), flush=True)
-        for figure in all_figures(ready):
+        for figure in chain(all_figures(ready), page_figures(ready)):
             print(json.dumps(figure.as_json()), flush=True)
             if not figure.holds:
                 missed += 1

@@ -1,8 +1,8 @@
 """The run list for people: any filter, whatever it costs, within a bound for each page.
 
 There is no index by status, so that a run changes its status without touching one (HOT updates).
-A filter that no index serves is therefore tried on the newest `MOST_SCANNED` runs only; when they do
-not fill a page, it says back to which run it has looked, and goes on from there when asked.
+A filter that no index serves is therefore tried on the newest `MOST_SCANNED` runs only; when they
+do not fill a page, it says back to which run it has looked, and goes on from there when asked.
 """
 
 from __future__ import annotations
@@ -157,9 +157,11 @@ def _tagged(walk: _Walk, search: RunSearch) -> tuple[QuerySet[Run], UUID | None]
         tags = tags.filter(run_id__gte=floor(search.created_from))
     if search.created_to:
         tags = tags.filter(run_id__lt=floor(search.created_to))
-    ids = list(tags.values_list("run_id", flat=True)[:_TAGGED])
+    is_plain = not (_rest(search) or search.tasks or search.batch_id or search.run_id)
+    most = walk.asked.size + 1 if is_plain else _TAGGED
+    ids = list(tags.values_list("run_id", flat=True)[:most])
     runs = walk.along(Run.objects.filter(_of_indexes(search), pk__in=ids), "pk")
-    return runs, ids[-1] if len(ids) == _TAGGED else None
+    return runs, ids[-1] if len(ids) == most else None
 
 
 def _of_indexes(search: RunSearch) -> Q:

@@ -62,8 +62,8 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_tasks(
     client.get(at("tasks"))
     for number, tasks in (("20261125.1", ["a"]), ("20261125.2", list("abcdefgh"))):
         version(acme.production, *tasks, number=number)
-        # session, person, place, version, tasks, their activity, queues
-        with django_assert_num_queries(7):
+        # session, person, place, version, tasks, how to plan, their activity, queues
+        with django_assert_num_queries(8):
             client.get(at("tasks"))
 
 

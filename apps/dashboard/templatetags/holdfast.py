@@ -26,6 +26,7 @@ from apps.environments.access import Place
 
 register = template.Library()
 
+_DECORATION = mark_safe('aria-hidden="true"')
 _NOTHING = "\N{EN DASH}"
 _LEAST_BAR = 1.5  # one failure among thousands is seen
 _SCALES = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
@@ -71,6 +72,26 @@ def _import_map() -> SafeString:
     imports = {f"holdfast/{name}": staticfiles_storage.url(f"js/{name}.js") for name in names}
     imports["uplot"] = staticfiles_storage.url("build/vendor/uplot.js")
     return mark_safe(json.dumps({"imports": imports}))  # noqa: S308 -- our own file names
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "", label: str = "") -> SafeString:
+    """One of our icons: what `<c-icon>` is made of, for where there are many of them."""
+    meaning = format_html('role="img" aria-label="{}"', label) if label else _DECORATION
+    return format_html(
+        '<svg class="icon {}" {}><use href="{}#{}"></use></svg>', classes, meaning, _sprite(), name
+    )
+
+
+@register.simple_tag
+def sprite() -> str:
+    """The address of the file with all icons."""
+    return _sprite()
+
+
+@lru_cache(maxsize=1)
+def _sprite() -> str:
+    return staticfiles_storage.url("build/icons.svg")
 
 
 @register.filter
