@@ -98,13 +98,21 @@ def _environment(peer: Peer) -> Path | None:
     folder = _HOME / peer.requirements.removesuffix(".txt")
     python = folder / "bin" / "python"
     if not python.exists():
-        command = [_UV, "venv", "-q", "--no-python-downloads", "--python", peer.python, str(folder)]
+        command = [
+            str(_UV),
+            "venv",
+            "-q",
+            "--no-python-downloads",
+            "--python",
+            peer.python,
+            str(folder),
+        ]
         made = subprocess.run(command, capture_output=True, check=False)
         if made.returncode:
             return None
     requirements = _HERE / peer.requirements
     subprocess.run(
-        [_UV, "pip", "sync", "-q", "--python", str(python), str(requirements)], check=True
+        [str(_UV), "pip", "sync", "-q", "--python", str(python), str(requirements)], check=True
     )
     return python
 
