@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.chromium import launched
-from tests.browser.visitor import Visitor, open_window
+from tests.browser.visitor import PATIENCE_MS, Visitor, open_window
 from tests.live import live_process, web
 
 __all__ = ["live_process", "web"]
@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)  # its own is 5 s, which a busy machine may need
     with launched() as browser:
         # Django refuses its ORM in a thread with a running loop; here that is only Playwright's.
         before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")

@@ -22,7 +22,7 @@ from tests.factories import acme, alice, organization_as
 from tests.github import CLIENT_ID, CLIENT_SECRET, GitHub, github
 from tests.live import LiveServer, test_database_url, web_process
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 
 class Mailbox:

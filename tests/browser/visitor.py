@@ -23,7 +23,7 @@ from tests.browser.axe import axe_source
 Theme = Literal["light", "dark"]
 WIDE = (1440, 900)
 NARROW = (390, 844)
-_PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 # what WCAG 2.2 AA and common sense ask; one list for every page
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -84,7 +84,7 @@ class Visitor:
 
     def watch(self) -> None:
         # Playwright writes on the objects whose methods it calls: no slots
-        self.page.set_default_timeout(_PATIENCE_MS)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._complain(f"uncaught: {error}"))
         self.page.on("request", self._request)

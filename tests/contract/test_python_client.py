@@ -85,7 +85,7 @@ def test_a_run_is_changed(client):
     assert client.runs.change_metadata(run, operations=steps) == {"n": 2}
     again = client.runs.replay(run, tags=["b"])
     client.runs.cancel(run)
-    assert client.runs.wait(run, timeout=5).status == "CANCELED"
+    assert client.runs.wait(run, timeout=60).status == "CANCELED"
     assert client.runs.retrieve(again.id).tags == ["b"]
     assert next(iter(client.runs.events(run)))["kind"] == "triggered"
 

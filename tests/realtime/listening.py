@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from tests.live import LiveServer
 
 PATH = "/realtime/v1/events"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

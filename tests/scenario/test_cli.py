@@ -112,7 +112,7 @@ def test_a_task_is_developed(terminal):
     ended = eventually(lambda: terminal("runs", "show", again["id"])["status"] == "COMPLETED")
     assert ended
     dev.send_signal(signal.SIGINT)
-    assert dev.wait(timeout=30) == 0
+    assert dev.wait(timeout=60) == 0
 
 
 def build() -> Any:
