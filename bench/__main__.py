@@ -13,8 +13,11 @@ import sys
 from itertools import chain
 
 from bench.bed import bed
+from bench.durable import durable_figures
 from bench.figures import all_figures
 from bench.pages import page_figures
+from bench.realtime import realtime_figures
+from bench.schedules import schedule_figures
 
 
 def main() -> int:
@@ -22,7 +25,14 @@ def main() -> int:
     with bed() as ready:
         machine = {"processors": os.cpu_count(), "python": platform.python_version()}
         print(json.dumps({"name": "machine", **machine}), flush=True)
-        for figure in chain(all_figures(ready), page_figures(ready)):
+        figures = chain(
+            all_figures(ready),
+            durable_figures(ready, count=2_000),
+            realtime_figures(ready),
+            page_figures(ready),
+            schedule_figures(ready),  # last: it leaves as many runs in the queue
+        )
+        for figure in figures:
             print(json.dumps(figure.as_json()), flush=True)
             if not figure.holds:
                 missed += 1
