@@ -10,7 +10,7 @@ import pytest
 
 from apps.api.gathering import Gathering
 
-_PATIENCE = 30
+_PATIENCE = 60
 
 
 class Desk:

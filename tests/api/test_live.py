@@ -17,7 +17,7 @@ PATH = "/api/v1/tasks/resize/trigger"
 def caller(web):
     secret = factories.acme().secret
     headers = {"authorization": f"Bearer {secret}"}
-    with httpx.Client(base_url=web.url, headers=headers, timeout=30) as caller:
+    with httpx.Client(base_url=web.url, headers=headers, timeout=60) as caller:
         yield caller
 
 
@@ -56,7 +56,9 @@ async def test_one_key_from_many_callers_at_once_is_one_run(web, caller):
     secret = caller.headers["authorization"]
     body = {"options": {"idempotencyKey": "once"}}
 
-    async with httpx.AsyncClient(base_url=web.url, headers={"authorization": secret}) as many:
+    async with httpx.AsyncClient(
+        base_url=web.url, headers={"authorization": secret}, timeout=60
+    ) as many:
         answers = await asyncio.gather(*(many.post(PATH, json=body) for _ in range(12)))
 
     assert {answer.status_code for answer in answers} == {200}
@@ -78,7 +80,7 @@ async def test_callers_at_once_are_each_given_their_own_answer(web, caller, stra
         (ours, bad, 400), (stranger, {"options": {"lockToVersion": "20990101.1"}}, 422),
     ] * 6  # fmt: skip
 
-    async with httpx.AsyncClient(base_url=web.url, timeout=30) as many:
+    async with httpx.AsyncClient(base_url=web.url, timeout=60) as many:
         answers = await asyncio.gather(
             *(many.post(PATH, json=body, headers={"authorization": a}) for a, body, _ in calls)
         )

@@ -173,7 +173,7 @@ def test_with_s3_the_addresses_are_its_own(api, bucket):
     download = api.get(f"/api/v1/packets/{KEY}").ok()["presignedUrl"]
 
     assert upload.startswith(bucket)
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         put = client.put(upload, content=b"[1]", headers={"content-type": "application/json"})
         got = client.get(download)
     assert (put.status_code, got.status_code, got.content) == (200, 200, b"[1]")

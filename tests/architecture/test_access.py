@@ -523,7 +523,7 @@ def handshake(server: LiveServer, path: str, authorization: str | None) -> int:
     headers = {"Authorization": authorization.strip()} if authorization is not None else {}
     address = server.path(path).replace("http://", "ws://", 1)
     try:
-        with connect(address, additional_headers=headers, open_timeout=10):
+        with connect(address, additional_headers=headers, open_timeout=60):
             return 101
     except InvalidStatus as refusal:
         return refusal.response.status_code

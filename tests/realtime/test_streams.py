@@ -25,7 +25,7 @@ from apps.runs.operations.tags import add_tags
 from tests import factories
 from tests.live import test_database_url as database_url
 from tests.live import web_process
-from tests.realtime.listening import PATH, listening
+from tests.realtime.listening import PATH, PATIENCE, listening
 from tests.runs.engine import trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -358,13 +358,16 @@ def test_too_many_names_are_refused(server, acme):
 
 
 def test_a_preflight_is_answered(server):
-    answer = httpx.options(server.url + PATH, headers={"origin": "https://shop.example"})
+    answer = httpx.options(
+        server.url + PATH, headers={"origin": "https://shop.example"}, timeout=PATIENCE
+    )
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
 
 
 def test_other_methods_are_not_streams(server, acme):
     headers = {"authorization": f"Bearer {acme.secret}"}
-    assert httpx.post(server.url + PATH, headers=headers).status_code in (404, 405)
+    answer = httpx.post(server.url + PATH, headers=headers, timeout=PATIENCE)
+    assert answer.status_code in (404, 405)
 
 
 # -- For how long ------------------------------------------------------------------------------
@@ -392,7 +395,7 @@ def test_a_session_that_was_revoked_ends_the_stream(server, acme):
 
 def test_a_public_token_that_runs_out_ends_the_stream(server, acme):
     with listening(server, secret=acme.secret):
-        """The process has imported what it needs before the time runs."""
+        pass  # the process has imported what it needs before the time runs
     secret = token(acme, "read:runs", lifetime=timedelta(seconds=15))
     with listening(server, secret=secret) as stream:
         assert ends_unauthorized(stream)

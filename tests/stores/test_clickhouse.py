@@ -50,7 +50,9 @@ def http():
     url = httpx.URL(settings.CLICKHOUSE_URL)
     auth = (url.username, url.password)
     base = f"http://{url.host}:{url.port}"
-    with httpx.Client(base_url=base, auth=auth, headers={"Accept-Encoding": ""}) as client:
+    with httpx.Client(
+        base_url=base, auth=auth, headers={"Accept-Encoding": ""}, timeout=60
+    ) as client:
         yield client
 
 
@@ -214,7 +216,7 @@ def test_a_wrong_password_is_refused():
 
 
 def test_it_can_be_pinged_without_a_password(http):
-    answer = httpx.get(http.base_url.join("/ping"))
+    answer = httpx.get(http.base_url.join("/ping"), timeout=60)
     assert (answer.status_code, answer.text) == (200, "Ok.\n")
 
 
