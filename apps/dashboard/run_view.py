@@ -15,6 +15,7 @@ from apps.dashboard.tracebacks import Frame, frames
 from apps.dashboard.values import Value, shown, value_of
 from apps.environments.scope import Scope
 from apps.runs import queries as runs
+from apps.runs.explanation import Explanation
 from apps.runs.timeline import latest_moves
 
 _MOST_MOVES = 200
@@ -42,7 +43,7 @@ class RunView:
 
     run: Any
     id: str
-    reason: str
+    why: Explanation
     payload: Value
     output: Value
     metadata: Value
@@ -54,6 +55,10 @@ class RunView:
     children: list[Any] = field(default_factory=list)
     has_more_children: bool = False
     waited: timedelta | None = None
+
+    @property
+    def reason(self) -> str:
+        return self.why.text
 
     @property
     def batch(self) -> str:
@@ -72,7 +77,7 @@ def look_at(scope: Scope, run_id: UUID) -> RunView:
     return RunView(
         run=run,
         id=public_id("run", run.id),
-        reason=runs.explain(scope, run_id),
+        why=runs.explanation(scope, run_id),
         payload=value_of(run.payload, run.payload_type),
         output=value_of(run.output, run.output_type),
         metadata=shown(run.metadata) if run.metadata else Value(is_absent=True),

@@ -13,6 +13,7 @@ from apps.dashboard.views import (
     organizations,
     palette,
     project,
+    queues,
     run,
     runs,
     schedules,
@@ -85,6 +86,12 @@ in_environment = [
     path(
         "schedules/<str:schedule>/deletion", schedules.schedule_deletion, name="schedule_deletion"
     ),
+    path("queues", queues.queue_list, name="queues"),
+    path("queues/<str:queue>", queues.queue, name="queue"),
+    path("queues/<str:queue>/pause", queues.queue_pause, name="queue_pause"),
+    path("queues/<str:queue>/limits", queues.queue_limits, name="queue_limits"),
+    path("queues/<str:queue>/key", queues.queue_key, name="queue_key"),
+    path("concurrency", queues.concurrency, name="concurrency"),
     path("tokens", tokens.token_list, name="tokens"),
     path("tokens/<str:token>", tokens.token, name="token"),
     path("tokens/<str:token>/completion", tokens.token_completion, name="token_completion"),

@@ -91,10 +91,13 @@ def schedules_of(version_id: UUID) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def list_queues(scope: Scope) -> list[Queue]:
-    """The queues of the environment, by name."""
+def list_queues(scope: Scope, *, named: str = "", most: int | None = None) -> list[Queue]:
+    """The queues of the environment, by name; `named` is a part of it, in any case."""
     require(scope.actor, Permission.QUEUES_READ)
-    return list(Queue.objects.filter(environment=scope.environment_id).order_by("name"))
+    found = Queue.objects.filter(environment=scope.environment_id)
+    if named:
+        found = found.filter(name__icontains=named)
+    return list(found.order_by("name")[:most])
 
 
 def list_limited_queues(scope: Scope) -> QuerySet[Queue]:
@@ -123,6 +126,15 @@ def key_override(scope: Scope, name: str, key: str, *, now: datetime) -> KeyOver
         queue__environment=scope.environment_id, queue__name=name, key=key, expires_at__gt=now
     )
     return live.first()
+
+
+def list_key_overrides(scope: Scope, name: str, *, now: datetime) -> list[KeyOverride]:
+    """The keys of a queue that have a limit of their own for the time being, by key."""
+    require(scope.actor, Permission.QUEUES_READ)
+    live = KeyOverride.objects.filter(
+        queue__environment=scope.environment_id, queue__name=name, expires_at__gt=now
+    )
+    return list(live.order_by("key"))
 
 
 def get_queue(scope: Scope, name: str) -> Queue:

@@ -263,12 +263,6 @@ def running_of_key(scope: Scope, queue: str, key: str) -> int:
     return lanes.aggregate(used=Sum("used"))["used"] or 0
 
 
-def key_loads(scope: Scope, queue: str, *, most: int = 100) -> list[Lane]:
-    """The lanes of a queue, one for each concurrency key, those that hold most slots first."""
-    lanes = Lane.objects.filter(slots__environment_id=scope.environment_id, slots__queue=queue)
-    return list(lanes.order_by("-used", "key")[:most])
-
-
 # -- Tokens ------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from apps.accounts.models import User
 from apps.core import clock
 from apps.core.ids import public_id
-from apps.deployments.models import Task
+from apps.deployments.models import Queue, Task
+from apps.deployments.operations.queues import override_key
 from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
 from apps.runs.operations.bulk import create_bulk_action
 from apps.runs.operations.cancel import cancel_run
@@ -43,6 +44,8 @@ class Furnished:
     failed_run: str
     waiting_run: str
     schedule: str
+    queue: str
+    paused_queue: str
     token: str
     batch: str
     bulk_action: str
@@ -57,6 +60,7 @@ def furnish() -> Furnished:
     now = clock.now() - timedelta(minutes=5)
     made = version(tenant.production, "greet", "parent", "send-mail")
     Task.objects.filter(version=made, slug="greet").update(payload_schema=_SCHEMA)
+    queue, paused = _queues(tenant, now)
     worker = Worker(made, free=20)
     done = _done(tenant, worker, now)
     broken = _failed(tenant, worker, now)
@@ -75,6 +79,8 @@ def furnish() -> Furnished:
         failed_run=public_id("run", broken),
         waiting_run=public_id("run", waiting),
         schedule=_schedule(tenant, now),
+        queue=queue,
+        paused_queue=paused,
         token=_token(tenant, now),
         batch=_batch(tenant, now),
         bulk_action=_bulk_action(tenant, now),
@@ -128,6 +134,29 @@ def _queued(tenant: factories.Tenant, now: datetime) -> None:
         key = f"customer_{number % 3}"
         ask(tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=key)
     ask(tenant.scope, "send-mail", now=now, delay_until=clock.now() + timedelta(hours=1))
+
+
+def _queues(tenant: factories.Tenant, now: datetime) -> tuple[str, str]:
+    made = Queue.objects.bulk_create(
+        [
+            Queue(
+                environment=tenant.production, name="task/greet", type="task",
+                concurrency_limit=1, total_limit=20, total_override=10, total_overridden_at=now,
+                max_queued=1_000, rate={"limit": 100, "period": 1, "burst": 10}, created_at=now,
+            ),
+            Queue(
+                environment=tenant.production, name="task/send-mail", type="task",
+                paused_at=now, created_at=now,
+            ),
+            Queue(
+                environment=tenant.production, name="reports", type="custom", concurrency_limit=4,
+                created_at=now,
+            ),
+        ]
+    )  # fmt: skip
+    override_key(tenant.scope, name="task/greet", key="customer_1", per_key=3, now=clock.now())
+    queue, paused, _ = (public_id("queue", each.pk) for each in made)
+    return queue, paused
 
 
 def _schedule(tenant: factories.Tenant, now: datetime) -> str:

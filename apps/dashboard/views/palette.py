@@ -22,6 +22,8 @@ PAGES = (
     ("Tasks", "blocks", "tasks", "deployments_read"),
     ("Test", "flask-conical", "test", "runs_trigger"),
     ("Deployments", "rocket", "deployments", "deployments_read"),
+    ("Queues", "list-filter", "queues", "queues_read"),
+    ("Concurrency", "sliders-horizontal", "concurrency", "queues_read"),
 )
 
 
