@@ -25,6 +25,9 @@ ROUTES = [
     and route.template.startswith("orgs/")
 ]  # fmt: skip
 
+# What a form must say, so that what it is about is found.
+FORMS = {"POST /orgs/%(organization)s/projects/%(project)s/env/%(env)s/test": "task=resize"}
+
 pytestmark = pytest.mark.django_db
 
 
@@ -43,6 +46,7 @@ def visit(route: Route, home: Home, user: Any, **changed: str) -> Any:
         response: Any = client.generic(
             route.method.upper(),
             route.path(home.samples | places | changed),
+            FORMS.get(str(route), ""),
             content_type="application/x-www-form-urlencoded",
         )
         body = "" if response.streaming else response.getvalue().decode()
