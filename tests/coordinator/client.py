@@ -29,7 +29,7 @@ from tests.live import LiveServer
 
 M = TypeVar("M", bound=Message)
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(slots=True)
@@ -101,6 +101,7 @@ def raw_worker(
         additional_headers={"Authorization": f"Bearer {secret}"} if headers is None else headers,
         subprotocols=[Subprotocol(name) for name in offered] if offers else None,
         max_size=None,
+        open_timeout=PATIENCE,
     ) as socket:
         assert socket.subprotocol == (offered[0] if offers else None)
         yield RawWorker(socket=socket, session=session or str(uuid4()), binary=binary)
