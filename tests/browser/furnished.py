@@ -133,30 +133,22 @@ def _queued(tenant: factories.Tenant, now: datetime) -> None:
     for number in range(8):
         key = f"customer_{number % 3}"
         ask(tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=key)
+    ask(tenant.scope, "send-mail", now=now, queue="reports")
     ask(tenant.scope, "send-mail", now=now, delay_until=clock.now() + timedelta(hours=1))
 
 
 def _queues(tenant: factories.Tenant, now: datetime) -> tuple[str, str]:
-    made = Queue.objects.bulk_create(
-        [
-            Queue(
-                environment=tenant.production, name="task/greet", type="task",
-                concurrency_limit=1, total_limit=20, total_override=10, total_overridden_at=now,
-                max_queued=1_000, rate={"limit": 100, "period": 1, "burst": 10}, created_at=now,
-            ),
-            Queue(
-                environment=tenant.production, name="task/send-mail", type="task",
-                paused_at=now, created_at=now,
-            ),
-            Queue(
-                environment=tenant.production, name="reports", type="custom", concurrency_limit=4,
-                created_at=now,
-            ),
-        ]
+    """One that is overridden, with a key that may start nothing; and one that is paused."""
+    greet = Queue.objects.create(
+        environment=tenant.production, name="task/greet", type="task", concurrency_limit=5,
+        total_limit=20, total_override=10, total_overridden_at=now, overridden_by="alice",
+        rate={"limit": 100, "period": 1, "burst": 10}, max_queued=1_000, created_at=now,
     )  # fmt: skip
-    override_key(tenant.scope, name="task/greet", key="customer_1", per_key=3, now=clock.now())
-    queue, paused, _ = (public_id("queue", each.pk) for each in made)
-    return queue, paused
+    reports = Queue.objects.create(
+        environment=tenant.production, name="reports", type="custom", paused_at=now, created_at=now
+    )
+    override_key(tenant.scope, name="task/greet", key="customer_1", per_key=0, now=clock.now())
+    return public_id("queue", greet.pk), public_id("queue", reports.pk)
 
 
 def _schedule(tenant: factories.Tenant, now: datetime) -> str:
