@@ -17,7 +17,7 @@ import pytest
 from django.db import connection
 
 _ROOT = Path(__file__).resolve().parent.parent
-_STOP_SECONDS = 10
+_STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ def pictures(request) -> Path | None:
     return Path(folder)
 
 
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_nothing_is_amiss_on_any_page(window, theme, size, pictures, subtests):

@@ -127,6 +127,7 @@ def test_a_link_in_another_browser_asks_first_and_works_once(window, mailbox):
     page.goto(link)  # looking uses nothing up
     expect(page.get_by_text(someone.email)).to_be_visible()
     page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/sign-in" not in url)
     is_signed_in(there, someone)
 
     here.expected.append("400 (Bad Request)")
