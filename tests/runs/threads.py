@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 Call = Callable[[], Any]
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 _BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()

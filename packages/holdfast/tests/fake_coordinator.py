@@ -30,7 +30,7 @@ from holdfast.protocol import (
     Welcome,
 )
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class FakeCoordinator:
