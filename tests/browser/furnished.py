@@ -43,6 +43,7 @@ class Furnished:
     run: str
     failed_run: str
     waiting_run: str
+    blocked_run: str
     schedule: str
     queue: str
     paused_queue: str
@@ -65,7 +66,7 @@ def furnish() -> Furnished:
     done = _done(tenant, worker, now)
     broken = _failed(tenant, worker, now)
     waiting = _waiting(tenant, worker, now)
-    _queued(tenant, now)
+    blocked = _queued(tenant, now)
     canceled = ask(tenant.scope, "send-mail", now=now).run_id
     cancel_run(tenant.scope, run_id=canceled, now=now + timedelta(seconds=3))
     return Furnished(
@@ -78,6 +79,7 @@ def furnish() -> Furnished:
         run=public_id("run", done),
         failed_run=public_id("run", broken),
         waiting_run=public_id("run", waiting),
+        blocked_run=public_id("run", blocked),
         schedule=_schedule(tenant, now),
         queue=queue,
         paused_queue=paused,
@@ -121,7 +123,8 @@ def _waiting(tenant: factories.Tenant, worker: Worker, now: datetime):
     (work,) = worker.claim(now=now, free=1)
     worker.start(work, now=now)
     child = ask(
-        tenant.scope, "greet", payload=_BOB, parent_run_id=run_id, resume_parent=True, now=now
+        tenant.scope, "greet", payload=_BOB, parent_run_id=run_id, resume_parent=True,
+        concurrency_key="customer_1", now=now,
     )  # fmt: skip
     worker.say(suspended(work, child.waitpoint_id), now=now + timedelta(seconds=1))
     (below,) = worker.claim(now=now, free=1)
@@ -129,16 +132,21 @@ def _waiting(tenant: factories.Tenant, worker: Worker, now: datetime):
     return run_id
 
 
-def _queued(tenant: factories.Tenant, now: datetime) -> None:
-    for number in range(8):
-        key = f"customer_{number % 3}"
-        ask(tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=key)
+def _queued(tenant: factories.Tenant, now: datetime):
+    """What waits; the run of the customer whose key is at its limit."""
+    runs = [
+        ask(
+            tenant.scope, "greet", payload=_BOB, now=now, concurrency_key=f"customer_{number % 3}"
+        ).run_id
+        for number in range(8)
+    ]  # fmt: skip
     ask(tenant.scope, "send-mail", now=now, queue="reports")
     ask(tenant.scope, "send-mail", now=now, delay_until=clock.now() + timedelta(hours=1))
+    return runs[1]
 
 
 def _queues(tenant: factories.Tenant, now: datetime) -> tuple[str, str]:
-    """One that is overridden, with a key that may start nothing; and one that is paused."""
+    """One that is overridden, with a key of one at a time; and one that is paused."""
     greet = Queue.objects.create(
         environment=tenant.production, name="task/greet", type="task", concurrency_limit=5,
         total_limit=20, total_override=10, total_overridden_at=now, overridden_by="alice",
@@ -147,7 +155,7 @@ def _queues(tenant: factories.Tenant, now: datetime) -> tuple[str, str]:
     reports = Queue.objects.create(
         environment=tenant.production, name="reports", type="custom", paused_at=now, created_at=now
     )
-    override_key(tenant.scope, name="task/greet", key="customer_1", per_key=0, now=clock.now())
+    override_key(tenant.scope, name="task/greet", key="customer_1", per_key=1, now=clock.now())
     return public_id("queue", greet.pk), public_id("queue", reports.pk)
 
 

@@ -20,6 +20,7 @@ PAGES = {
     "run": "runs/{run}",
     "run-failed": "runs/{failed_run}",
     "run-waiting": "runs/{waiting_run}",
+    "run-blocked": "runs/{blocked_run}",
     "tasks": "tasks",
     "test": "test",
     "test-task": "test?task=greet",

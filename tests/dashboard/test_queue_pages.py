@@ -57,7 +57,7 @@ def test_queues_are_listed_with_their_load_and_limits(visit, emails, busy):
     response = visit().get(at("queues"))
     assert page_of(emails) in links(response)
     said = text(response)
-    assert "emails Custom 3 2 of 3 3 in total, 2 per key 10 per 1 s, 5 at once" in said
+    assert "emails Custom 3 2 of 3 3 in total, 2 per key 10 per second, 5 at once" in said
 
 
 def test_a_list_is_filtered_by_name(visit, emails):
