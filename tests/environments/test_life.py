@@ -70,7 +70,7 @@ def test_two_first_requests_at_once_make_one_development_environment():
     within = organization_as(tenant, bob())
 
     def ask(_: int) -> Environment:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return ensure_development(within, project_id=tenant.project.id, now=NOW)
         finally:

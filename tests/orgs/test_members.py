@@ -81,7 +81,7 @@ def test_of_two_owners_who_leave_at_once_one_stays():
     scopes = [organization_as(tenant, user) for user in (alice(), bob())]
 
     def leave(scope: OrganizationScope) -> bool:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             leave_organization(scope, now=NOW)
         except LastOwner:
