@@ -40,7 +40,7 @@ async def child(name: str) -> str:
 async def order(path: str) -> dict[str, object]:
     first = await step(did, path, "first")
     chance = [str(now()), random(), str(uuid())]
-    await wait.for_(seconds=2)
+    await wait.for_(seconds=5)  # long enough for a test to see that it has left
     greeting = await child.trigger_and_wait("alice")
     last = await step(did, path, "last")
     return {"steps": [first, last], "greeting": greeting, "chance": chance}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Any
 
 from holdfast import Retry, ctx, metadata, on_resume, on_wait, task, wait
@@ -71,10 +70,8 @@ async def impatient(payload: None = None) -> str:
 
 
 @task(id="nap_again", retry=Retry(attempts=2, min_delay=0, jitter=False))
-async def nap_again(seconds: float) -> list[float]:
+async def nap_again(seconds: float) -> None:
     """Waits under a name, dies, and does not wait again."""
-    began = time.time()
     await wait.for_(seconds=seconds, idempotency_key="nap")
     if ctx.attempt.number == 1:
         os._exit(1)
-    return [time.time() - began]
