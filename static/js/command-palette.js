@@ -74,8 +74,10 @@ class CommandPalette extends HTMLElement {
   }
 
   groups(entries, isRanked) {
-    if (!this.entries) return [make("p", { className: "p-4 text-muted" }, "Loading …")];
-    if (!entries.length) return [make("p", { className: "p-4 text-muted" }, "Nothing has this name.")];
+    // a pasted id needs no list: it can be gone to while the list is on its way
+    if (!entries.length) {
+      return [make("p", { className: "p-4 text-muted" }, this.entries ? "Nothing has this name." : "Loading …")];
+    }
     let kind;
     return entries.flatMap((entry, index) => {
       const option = this.option(entry, index);
