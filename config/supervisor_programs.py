@@ -55,6 +55,12 @@ class Choice:
     port: int = 8000
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    seeds: bool = False  # whether the demo organization is made at the start
+
+    @property
+    def seeded(self) -> Path:
+        """Where the secrets of the demo organization are left, for whoever asked for it."""
+        return self.home / "seeded.json"
 
     def __post_init__(self) -> None:
         for name in (*self.only, *self.without):
@@ -128,7 +134,7 @@ def _processes(
     variables["SERVER_URL"] = variables.get("SERVER_URL") or f"http://{host}:{port}"
     environment = {**variables, "PYTHONPATH": python_path(ROOT), "PYTHONUNBUFFERED": "1"}
     programs = [
-        Program(name="prepare", command=(*_MANAGE, "prepare"), environment=environment,
+        Program(name="prepare", command=_prepare(choice), environment=environment,
                 after=("postgres",), runs_once=True),
     ]  # fmt: skip
     for name in names:
@@ -142,6 +148,11 @@ def _processes(
                 Program(name=name, command=command, environment=environment, after=after)
             )
     return programs
+
+
+def _prepare(choice: Choice) -> tuple[str, ...]:
+    # seeded by the same process: another one would first import all of Django again
+    return (*_MANAGE, "prepare", *(("--seed", str(choice.seeded)) if choice.seeds else ()))
 
 
 def _web(listening: socket.socket, environment: Mapping[str, str]) -> Program:
