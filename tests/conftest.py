@@ -19,6 +19,11 @@ except BaseException:
         _engines.stop()
     raise
 
+# One web process per worker for all tests: each import of the fixtures elsewhere makes another.
+from tests.live import live_process, web  # noqa: E402 -- needs Django
+
+__all__ = ["live_process", "web"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -7,9 +7,6 @@ import pytest
 from tests import factories
 from tests.api.client import Api
 from tests.factories import Tenant
-from tests.live import live_process, web
-
-__all__ = ["live_process", "web"]
 
 
 @pytest.fixture

@@ -55,9 +55,7 @@ from tests.factories import (
     personal_token,
     user_scope,
 )
-from tests.live import LiveServer, live_process
-
-__all__ = ["live_process"]
+from tests.live import LiveServer
 
 ROUTES = every_route(outside=("admin/", *PAGES))
 

@@ -15,9 +15,6 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.chromium import launched
 from tests.browser.visitor import PATIENCE_MS, Visitor, open_window
-from tests.live import live_process, web
-
-__all__ = ["live_process", "web"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,9 +19,7 @@ from apps.schedules.operations.tick import tick_schedules
 from holdfast import ScheduledRun, SyncHoldfastClient
 from holdfast.testing import Bench
 from tests import factories
-from tests.live import LiveServer, live_process
-
-__all__ = ["live_process"]
+from tests.live import LiveServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "schedules"
 PATIENCE = 60.0

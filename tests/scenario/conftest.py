@@ -18,7 +18,7 @@ from apps.core import clock
 from apps.deployments.operations.versions import promote_version, register_version
 from holdfast import SyncHoldfastClient
 from tests import factories
-from tests.live import LiveServer, live_process  # noqa: F401 -- a fixture
+from tests.live import LiveServer
 
 PROJECT = Path(__file__).parent / "project"
 PATIENCE = 60.0
@@ -76,7 +76,7 @@ def eventually(check: Callable[[], Any], *, within: float = PATIENCE) -> Any:
 
 
 @pytest.fixture
-def shop(live_process, transactional_db, tmp_path) -> Iterator[Shop]:  # noqa: F811
+def shop(live_process, transactional_db, tmp_path) -> Iterator[Shop]:
     tenant = factories.acme()
     indexed = subprocess.run(
         [sys.executable, "-m", "holdfast.index"], cwd=PROJECT, capture_output=True, check=True

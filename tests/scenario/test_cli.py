@@ -16,7 +16,6 @@ from apps.core import clock
 from apps.deployments.models import Deployment
 from apps.deployments.operations.building import index_deployment
 from tests import factories
-from tests.live import live_process  # noqa: F401 -- a fixture
 from tests.scenario.conftest import eventually
 
 TASK = """\
@@ -63,7 +62,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(live_process, transactional_db, tmp_path):  # noqa: F811
+def terminal(live_process, transactional_db, tmp_path):
     terminal = Terminal(tmp_path, live_process.url)
     token = factories.personal_token(factories.alice())
     terminal("login", "--api-url", live_process.url, "--token", token)
