@@ -179,7 +179,7 @@ def test_the_log_begins_at_its_end_and_goes_both_ways(visit, api, run):
     assert [line["message"] for line in found] == ["line 3"]
 
 
-@pytest.mark.parametrize("place", ["x", "1", "1-x", "-1-0", "9" * 19 + "-0"])
+@pytest.mark.parametrize("place", ["x", "1", "1-x", "-1-0", "9" * 19 + "-0", "1-" + "9" * 20])
 def test_what_is_no_place_in_a_log_is_refused(visit, run, place):
     assert page(visit(), run, "/logs", before=place).status_code == 422
 

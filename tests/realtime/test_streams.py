@@ -129,7 +129,7 @@ def test_a_stream_about_a_run_may_have_its_family(server, acme):
         event = stream.change(grandchild, "triggered")
         cancel_run(acme.scope, run_id=parent, now=clock.now())
         stream.change(name, "canceled")
-    assert {each["run"] for each in event.data} <= {public_id("run", child), grandchild}
+    assert {each["run"] for each in event.data} <= {name, public_id("run", child), grandchild}
     assert {one for one, _ in stream.told()} == {name, public_id("run", child), grandchild}
 
 

@@ -12,7 +12,17 @@ from apps.core import clock
 from apps.deployments.models import Queue, Task
 from apps.runs.limits import limits
 from apps.runs.management.commands.engine import Engine
-from apps.runs.models import Attempt, IdempotencyKey, Lane, Lease, PendingRun, ReadyRun, Run, Timer
+from apps.runs.models import (
+    PARTITIONED,
+    Attempt,
+    IdempotencyKey,
+    Lane,
+    Lease,
+    PendingRun,
+    ReadyRun,
+    Run,
+    Timer,
+)
 from apps.runs.operations import duties
 from apps.runs.operations.duties import (
     adopt_queues,
@@ -349,7 +359,7 @@ def test_partitions_are_made_ahead_and_only_once():
     far = clock.now() + timedelta(days=40)
     made = together(*(lambda: make_partitions(far) for _ in range(3)))
     try:
-        assert max(made) == 4 * (limits().partition_days_ahead + 1)
+        assert max(made) == len(PARTITIONED) * (limits().partition_days_ahead + 1)
         assert make_partitions(far) == 0
     finally:
         _drop_partitions_from(far)

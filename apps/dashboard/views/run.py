@@ -202,9 +202,10 @@ def _levels(asked: QueryDict) -> list[str]:
 
 def _place(text: str) -> LogCursor:
     time, _, sequence = text.partition("-")
-    if not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in (time, sequence)):
+    parts = (time, sequence)
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 20 for part in parts):
         raise Invalid("This is not a place in a log")
-    if int(time) >= 2**63:
+    if int(time) >= 2**63 or int(sequence) >= 2**64:
         raise Invalid("This is not a place in a log")
     return LogCursor(time_ns=int(time), sequence=int(sequence))
 
