@@ -48,7 +48,9 @@ def child(empty_registry):
 
 
 def passed(bench, run) -> timedelta:
-    return run.finished_at - run.created_at
+    """How long a run took, to the millisecond: both ends are rounded to microseconds."""
+    took = run.finished_at - run.created_at
+    return timedelta(milliseconds=round(took / timedelta(milliseconds=1)))
 
 
 # -- Times -------------------------------------------------------------------------------------
