@@ -132,7 +132,8 @@ def check_engine() -> Finding:
 def check_invariants() -> Finding:
     """Whether the runs, leases, queues and schedules contradict each other anywhere."""
     try:
-        violations = [*invariant_violations(), *schedules.invariant_violations()]
+        now = clock.now()
+        violations = [*invariant_violations(now=now), *schedules.invariant_violations(now=now)]
     except DatabaseError:
         return Finding(name="invariants", found="not knowable before the migrations")
     if violations:

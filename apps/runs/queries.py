@@ -340,9 +340,9 @@ def explanation(scope: Scope, run_id: UUID) -> Explanation:
 # -- The engine as a whole ---------------------------------------------------------------------
 
 
-def invariant_violations() -> list[str]:
+def invariant_violations(*, now: datetime) -> list[str]:
     """What must never be, in the live system; each sentence names the rule and how often."""
-    rows = sql.rows(sql.load("runs", "invariants"), {})
+    rows = sql.rows(sql.load("runs", "invariants"), {"now": now})
     return [f"{row['rule']}: {row['violations']}" for row in rows if row["violations"]]
 
 

@@ -94,9 +94,9 @@ def _times(schedule: Schedule, since: datetime, until: datetime) -> Iterator[Upc
         yield Upcoming(schedule=schedule, at=at, due_at=schedule.rule.due(at))
 
 
-def invariant_violations() -> list[str]:
+def invariant_violations(*, now: datetime) -> list[str]:
     """What must never be; each sentence names the rule and how often."""
-    rows = sql.rows(sql.load("schedules", "invariants"), {})
+    rows = sql.rows(sql.load("schedules", "invariants"), {"now": now})
     return [f"{row['rule']}: {row['violations']}" for row in rows if row["violations"]]
 
 

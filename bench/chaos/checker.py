@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from apps.core import clock
 from apps.core.ids import parse_public_id, public_id
 from apps.runs.states import ALLOWED, FINAL, RunStatus
 from bench.chaos.stage import Stage
@@ -38,6 +39,7 @@ def read(stage: Stage) -> History:
     columns = "id, task, status, output, payload, parent_id, concurrency_key, created_at"
     rows = stage.query(f"SELECT {columns} FROM runs_run")  # noqa: S608
     names = columns.split(", ")
+    broken = stage.query(_INVARIANTS.read_text(), now=clock.now())
     lines = stage.effects.read_text().splitlines() if stage.effects.exists() else []
     return History(
         runs={row[0]: dict(zip(names, row, strict=True)) for row in rows},
@@ -46,9 +48,7 @@ def read(stage: Stage) -> History:
             "SELECT run_id, number, generation, session_id FROM runs_attempt ORDER BY id"
         ),
         effects=[json.loads(line) for line in lines],
-        broken=[
-            f"{rule}: {count}" for rule, count in stage.query(_INVARIANTS.read_text()) if count
-        ],
+        broken=[f"{rule}: {count}" for rule, count in broken if count],
     )
 
 

@@ -92,9 +92,9 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *parameters: object, **named: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.supervisor.environment["DATABASE_URL"]) as database:
-            return database.execute(statement, parameters).fetchall()
+            return database.execute(statement, named or parameters).fetchall()
 
     def keep_workers(self) -> None:
         while not self._end.wait(0.2):

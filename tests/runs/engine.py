@@ -197,7 +197,7 @@ def illegal_moves() -> list[str]:
     return found
 
 
-def unsound() -> list[str]:
+def unsound(*, now: datetime = NOW) -> list[str]:
     """What must not be: the invariants, and runs that nothing would ever move again."""
     asleep = {
         RunStatus.QUEUED: Run.objects.exclude(pk__in=ReadyRun.objects.values("run_id")),
@@ -214,4 +214,4 @@ def unsound() -> list[str]:
         for model in (ReadyRun, Timer, PendingRun, Lease, Wait)
         if model.objects.filter(run_id__in=ended)
     ]
-    return [*invariant_violations(), *stuck, *left]
+    return [*invariant_violations(now=now), *stuck, *left]

@@ -1,6 +1,6 @@
 -- Count what must never be (the architecture's invariants), over the hot set only, so that it can
 -- run against a live system; work that a transaction is doing right now is not visible here.
--- Tables: the hot tables and the runs they name (read). No parameters.
+-- Tables: the hot tables and the runs they name (read). Parameters: now.
 SELECT 'a final run holds a lease' AS rule, count(*) AS violations
 FROM runs_lease l JOIN runs_run r ON r.id = l.run_id WHERE r.finished_at IS NOT NULL
 UNION ALL
@@ -75,7 +75,7 @@ SELECT 'a completed waitpoint has not woken a run that waits for any', count(*)
 FROM runs_wait w
 JOIN runs_waitpoint p ON p.id = w.waitpoint_id
 JOIN runs_run r ON r.id = w.run_id
-WHERE r.status = 'WAITING' AND NOT w.needs_all AND p.completed_at < now() - interval '10 seconds'
+WHERE r.status = 'WAITING' AND NOT w.needs_all AND p.completed_at < %(now)s::timestamptz - interval '10 seconds'
 UNION ALL
 SELECT 'a waitpoint is open although its run has ended', count(*)
 FROM runs_wait w
@@ -89,7 +89,7 @@ WHERE b.sealed_at IS NOT NULL AND b.completed_at IS NULL
   AND NOT EXISTS (SELECT FROM runs_batchitem i WHERE i.batch_id = b.id AND NOT i.is_finished)
 UNION ALL
 SELECT 'a lease expired long ago and was not rescued', count(*)
-FROM runs_lease WHERE expires_at < now() - interval '1 minute'
+FROM runs_lease WHERE expires_at < %(now)s::timestamptz - interval '1 minute'
 UNION ALL
 SELECT 'a timer is long overdue', count(*)
-FROM runs_timer WHERE due_at < now() - interval '1 minute'
+FROM runs_timer WHERE due_at < %(now)s::timestamptz - interval '1 minute'
