@@ -32,6 +32,13 @@ class NotReschedulable(Conflict):
     status = 422
 
 
+class InputTooLate(Conflict):
+    """A run that has ended takes no input"""
+
+    code = "run_has_ended"
+    status = 400  # what clients of the contract do not try again
+
+
 def ended_as(status: str) -> dict[str, Any]:
     """A TaskRunError for who waited for a run that ended without success, and without an error."""
     return {"type": "STRING_ERROR", "raw": f"the run ended as {status}"}
@@ -48,3 +55,8 @@ def timed_out() -> dict[str, Any]:
         "code": "TRIGGER_WAITPOINT_TIMEOUT",
         "message": "The token was not completed in time",
     }
+
+
+def no_input() -> dict[str, Any]:
+    """What who waits for an input is told when nothing has come in time."""
+    return {"code": "TRIGGER_WAITPOINT_TIMEOUT", "message": "No input came in time"}

@@ -27,6 +27,9 @@ class Limits:
     token_timeout_seconds: int = 600
     token_key_seconds: int = 3_600
     waitpoint_days: int = 30
+    input_bytes: int = 1024 * 1024
+    inputs_per_run: int = 10_000
+    input_total_bytes: int = 64 * 1024 * 1024
     attempts_per_run: int = 250
     default_attempts: int = 3
     journal_entries: int = 10_000

@@ -1,8 +1,9 @@
 """The engine's tables: history by day, and the small hot set beside it.
 
-`Run`, `Attempt`, `RunEvent`, `RunTag`, `JournalEntry` are history: partitioned by day, without
-foreign keys, since a partition is dropped as a whole. `ReadyRun`, `Lane`, `EnvironmentSlots`,
-`Lease`, `Timer` and `Wait` are the hot set: they hold only what is queued, executing or waiting.
+`Run`, `Attempt`, `RunEvent`, `RunTag`, `JournalEntry`, `Input` are history: partitioned by day,
+without foreign keys, since a partition is dropped as a whole. `ReadyRun`, `Lane`,
+`EnvironmentSlots`, `Lease`, `Timer` and `Wait` are the hot set: they hold only what is queued,
+executing or waiting.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _FINAL = sorted(status.value for status in FINAL)
 _RUNNING = [RunStatus.EXECUTING.value, RunStatus.WAITING.value]
 
 PARTITIONED = (
-    "runs_run", "runs_attempt", "runs_runevent", "runs_runtag", "runs_journalentry",
+    "runs_run", "runs_attempt", "runs_runevent", "runs_runtag", "runs_journalentry", "runs_input",
 )  # fmt: skip
 
 
@@ -274,6 +275,40 @@ class JournalEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{public_id('run', self.run_id)} {self.seq}: {self.kind} {self.name}"
+
+
+class Input(models.Model):
+    """One item that was sent to a run; each key of a run counts its own items, from 0.
+
+    `number` counts all items of the run, and `total_bytes` what they have together, so that the
+    latest tells how much there is. `part` is the sender's name for an item that it may send again.
+    """
+
+    pk = models.CompositePrimaryKey("run_id", "number")
+    run_id = models.UUIDField()
+    number = models.PositiveIntegerField()
+    key = models.TextField()
+    seq = models.PositiveIntegerField()
+    part = models.TextField(null=True, blank=True)
+    data = models.TextField(null=True, blank=True)
+    data_type = models.TextField(default="application/json")
+    total_bytes = models.BigIntegerField()
+    sent_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("run_id", "number")
+        constraints = [
+            # list_inputs, make_inputs
+            models.UniqueConstraint(fields=["run_id", "key", "seq"], name="input_is_unique"),
+            models.UniqueConstraint(
+                fields=["run_id", "key", "part"],
+                condition=Q(part__isnull=False),
+                name="input_part_is_unique",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{public_id('run', self.run_id)} {self.key}[{self.seq}]"
 
 
 class QueueSlots(models.Model):
@@ -540,7 +575,11 @@ class Timer(models.Model):
 
 
 class Waitpoint(models.Model):
-    """Something that runs wait for; it completes once and wakes every waiter once."""
+    """Something that runs wait for; it completes once and wakes every waiter once.
+
+    For an input `run_id` is the run that it is sent to, and `seq` the item of `key` that is waited
+    for.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     environment = models.ForeignKey(
@@ -549,6 +588,8 @@ class Waitpoint(models.Model):
     kind = models.TextField(choices=_choices(WaitpointKind))
     run_id = models.UUIDField(null=True, blank=True)
     batch_id = models.UUIDField(null=True, blank=True)
+    key = models.TextField(null=True, blank=True)
+    seq = models.PositiveIntegerField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
     tags = ArrayField(models.TextField(), default=list, blank=True)
     idempotency_key = models.TextField(null=True, blank=True)
@@ -575,6 +616,11 @@ class Waitpoint(models.Model):
                 condition=~Q(kind=WaitpointKind.TIME.value) | Q(due_at__isnull=False),
                 name="waitpoint_of_time_is_due",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind=WaitpointKind.INPUT.value)
+                | Q(run_id__isnull=False, key__isnull=False, seq__isnull=False),
+                name="waitpoint_of_input_names_an_item",
+            ),
         ]
         indexes = [
             models.Index(
@@ -583,6 +629,12 @@ class Waitpoint(models.Model):
                 name="waitpoint_due",
             ),
             models.Index(fields=["environment", "kind", "-id"], name="waitpoint_newest"),
+            # send_input
+            models.Index(
+                fields=["run_id", "key", "seq"],
+                condition=Q(kind=WaitpointKind.INPUT.value, completed_at__isnull=True),
+                name="waitpoint_of_input",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -174,6 +174,41 @@ def check_key(key: str | None, limits: Limits, *, field: str) -> None:
         raise Invalid(_UNSTORABLE_TEXT.format(field), detail={field: ["cannot be stored"]})
 
 
+def is_input_key(key: str, limits: Limits) -> bool:
+    """Whether an input may have this name."""
+    return 0 < len(key) <= limits.name_length and is_storable(key)
+
+
+def check_input(key: str, data: str | None, limits: Limits) -> None:
+    """Raise Invalid for a name that an input cannot have, TooLarge for an item over the limit."""
+    if not is_input_key(key, limits):
+        raise Invalid(
+            f"the name of an input has 1 to {limits.name_length} characters",
+            detail={"key": ["malformed"]},
+        )
+    if data is None:
+        return
+    if not is_storable(data):
+        raise Invalid(
+            _UNSTORABLE_TEXT.format("an input"), detail={"data": ["cannot be stored"]}
+        )  # fmt: skip
+    size = len(data.encode())
+    if size > limits.input_bytes:
+        raise TooLarge(
+            f"an item of an input may have {limits.input_bytes} bytes, this one has {size}"
+        )
+
+
+def check_inputs(count: int, total: int, limits: Limits) -> None:
+    """Raise Invalid when a run would have more input than it may."""
+    if count > limits.inputs_per_run:
+        text = f"a run may be sent {limits.inputs_per_run} items of input, and has been"
+        raise Invalid(text, detail={"data": ["too many"]})
+    if total > limits.input_total_bytes:
+        text = f"a run may be sent {limits.input_total_bytes} bytes of input, not {total}"
+        raise Invalid(text, detail={"data": ["too many bytes"]})
+
+
 def check_payload(payload: str | None, limits: Limits) -> None:
     """Raise TooLarge when a payload is over the limit; its size is measured in UTF-8 bytes."""
     if payload is None:

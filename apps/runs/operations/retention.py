@@ -71,6 +71,7 @@ def _thinning(table: str) -> str:
         "runs_runevent": sql.load("runs", "thin_runevent"),
         "runs_runtag": sql.load("runs", "thin_runtag"),
         "runs_journalentry": sql.load("runs", "thin_journalentry"),
+        "runs_input": sql.load("runs", "thin_input"),
     }[table]
 
 

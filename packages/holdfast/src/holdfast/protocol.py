@@ -136,12 +136,28 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A waitpoint that its run makes itself, with an id of its own choice: an item of an input.
+
+    `seq` counts the items that were sent to the run under this `key`, from 0. `due_ms` is the
+    moment at which it is given up, in milliseconds since 1970; None is never. The first that names
+    the id sets all of them.
+    """
+
+    id: str
+    key: str
+    seq: int
+    due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended(Message):
     """The run is blocked on waitpoints; it is resumed when any, or all, of them complete.
 
-    `waitpoints` names all of them; those in `times` exist from this message on. With `release` the
-    worker lets go of a durable run: its journal is all that is kept, `executed_ms` is what this
-    worker has executed of the attempt, and any worker gets it with Execute when it is woken.
+    `waitpoints` names all; those in `times` and `inputs` exist from this message on. With
+    `release` the worker lets go of a durable run: its journal is all that is kept, `executed_ms` is
+    what this worker has executed of the attempt, and any worker gets it with Execute when it is
+    woken.
     """
 
     type: ClassVar[str] = "suspended"
@@ -149,6 +165,7 @@ class Suspended(Message):
     generation: int
     waitpoints: list[str]
     times: list[Timed] = field(default_factory=list)
+    inputs: list[Expected] = field(default_factory=list)
     need: Literal["any", "all"] = "any"
     executed_ms: int = 0
     release: bool = False
@@ -267,7 +284,10 @@ class Refused(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitpointResult:
-    """How a waitpoint ended; for a child run `id` is the waitpoint and `run` the child."""
+    """How a waitpoint ended; for a child run `id` is the waitpoint and `run` the child.
+
+    For an input `key`, `seq` and `due_ms` are those of `Expected`.
+    """
 
     id: str
     ok: bool
@@ -275,6 +295,9 @@ class WaitpointResult:
     output: Packet = None
     output_type: str = "application/json"
     error: dict[str, Any] | None = None
+    key: str | None = None
+    seq: int | None = None
+    due_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,7 +445,7 @@ TO_WORKER: tuple[type[Message], ...] = (
 )  # fmt: skip
 
 
-_NESTED = (Held, Timed, WaitpointResult, Entry)
+_NESTED = (Held, Timed, Expected, WaitpointResult, Entry)
 
 
 class ProtocolError(Exception):
