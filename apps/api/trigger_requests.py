@@ -40,7 +40,8 @@ _REPLAYED = {
     "test": "is_test",
 }
 _STORED = "application/store"
-_JSON = "application/json"
+JSON = "application/json"
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 _OBJECT = ObjectField()
 _LONGEST_SECONDS = 3_650 * 86_400
 
@@ -53,7 +54,7 @@ def trigger_request(
     for name, sentence in _REFUSED.items():
         if options.get(name):
             raise NotImplementedHere(sentence)
-    payload, payload_type = _payload(body, options.get("payloadType") or _JSON)
+    payload, payload_type = packet_of(body, options.get("payloadType") or JSON)
     return TriggerRequest(
         **{
             "task": task,
@@ -71,15 +72,15 @@ def trigger_request(
     )
 
 
-def _payload(body: Mapping[str, Any], kind: str) -> tuple[str | None, str]:
+def packet_of(body: Mapping[str, Any], kind: str) -> tuple[str | None, str]:
     """The packet of a payload: text in its own encoding stays, any other value becomes JSON."""
     if "payload" not in body:
-        return None, _JSON if kind == _STORED else kind
+        return None, JSON if kind == _STORED else kind
     value = body["payload"]
     if kind == _STORED and not (isinstance(value, str) and value):
         raise BadRequest("payload must be the path of a stored packet for application/store")
-    if kind == _JSON or not isinstance(value, str):
-        return json.dumps(value, separators=(",", ":")), _JSON
+    if kind == JSON or not isinstance(value, str):
+        return _COMPACT.encode(value), JSON
     if not is_storable(value):
         raise BadRequest("payload contains a NUL character or half of a surrogate pair")
     return value, kind
@@ -159,7 +160,7 @@ def _metadata(options: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if isinstance(value, str):
         try:
-            value = packets.plain(value, options.get("metadataType") or _JSON)
+            value = packets.plain(value, options.get("metadataType") or JSON)
         except packets.PacketError as error:
             raise BadRequest(f"options.metadata: {error}") from None
     try:

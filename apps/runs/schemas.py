@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -21,12 +22,22 @@ _UNCHECKED = "application/store"
 
 def check_schema(schema: dict[str, Any], payload: str | None, payload_type: str) -> None:
     """Raise Invalid with the path of each error; an off-loaded payload is checked by its worker."""
-    if payload_type == _UNCHECKED:
-        return
-    errors = _errors(json.dumps(schema, sort_keys=True), _plain(payload, payload_type))
-    if errors:
-        said = "; ".join(f"{error['path']}: {error['message']}" for error in errors)
-        raise Invalid(f"the payload does not fit the task: {said}", detail={"payload": errors})
+    checker(schema)(payload, payload_type)
+
+
+def checker(schema: dict[str, Any]) -> Callable[[str | None, str], None]:
+    """`check_schema` of one schema, for many payloads."""
+    written = json.dumps(schema, sort_keys=True)
+
+    def check(payload: str | None, payload_type: str) -> None:
+        if payload_type == _UNCHECKED:
+            return
+        errors = _errors(written, _plain(payload, payload_type))
+        if errors:
+            said = "; ".join(f"{error['path']}: {error['message']}" for error in errors)
+            raise Invalid(f"the payload does not fit the task: {said}", detail={"payload": errors})
+
+    return check
 
 
 def _errors(schema: str, value: Any) -> list[dict[str, str]]:

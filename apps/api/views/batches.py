@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import IO, Any, cast
 
 from django.http import QueryDict
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api.access import Public, accepts
+from apps.api.batch_lines import ItemReader
 from apps.api.endpoint import Endpoint, read
 from apps.api.errors import BadRequest, UnsupportedContent, invalid_body
 from apps.api.headers import give_token
@@ -44,12 +44,12 @@ from apps.runs.operations.batch import (
 )
 
 _CREATE = CreateBatchBody()
-_ITEM = BatchItemBody()
 _TASK_BATCH = TaskBatchBody()
 _ONE_TASK_BATCH = OneTaskBatchBody()
 _READ_FOR = timedelta(hours=1)
 _ITEM_LIMIT = 2 * limits().payload_bytes + 1024 * 1024
-_AT_ONCE = 500
+_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 8 * 1024 * 1024
 _LARGEST_RESULTS = 500
 
 
@@ -109,11 +109,9 @@ class BatchItems(Endpoint):
     def post(self, request: Request, batch: str) -> Response:
         _require_ndjson(request)
         batch_id, now = parse_public_id("batch", batch), self.now
-        items = self._items(cast(IO[bytes], request.stream), now)
         accepted = deduplicated = 0
         progress = None
-        # In portions, so that a batch of any size is never in memory as a whole.
-        while portion := list(islice(items, _AT_ONCE)):
+        for portion in self._portions(cast(IO[bytes], request.stream), now):
             progress = add_batch_items(self.scope, batch_id=batch_id, items=portion, now=now)
             accepted += progress.accepted
             deduplicated += progress.deduplicated
@@ -130,21 +128,33 @@ class BatchItems(Endpoint):
             }
         )
 
-    def _items(self, stream: IO[bytes], now: datetime) -> Iterator[BatchItemRequest]:
+    def _portions(self, stream: IO[bytes], now: datetime) -> Iterator[list[BatchItemRequest]]:
+        """The items bit by bit, so that a batch of any size is never in memory as a whole."""
+        reader = ItemReader(require=self._require, headers=_no_keys(self.request), now=now)
+        portion: list[BatchItemRequest] = []
+        size = 0
         for number, line in lines(stream, _ITEM_LIMIT):
-            try:
-                yield self._item(read(_ITEM, parse_json(line)), now)
-            except exceptions.ValidationError as error:
-                problem = invalid_body(error.detail)
-                raise Invalid(f"Line {number}: {problem}", detail=problem.detail) from None
-            except DomainError as error:
-                error.message = f"Line {number}: {error.message}"
-                raise
+            portion.append(_item(reader, number, line))
+            size += len(line)
+            if len(portion) == _AT_ONCE or size > _BYTES_AT_ONCE:
+                yield portion
+                portion, size = [], 0
+        if portion:
+            yield portion
 
-    def _item(self, body: Mapping[str, Any], now: datetime) -> BatchItemRequest:
-        self.caller.require("batchTrigger", [("tasks", body["task"])])
-        request = trigger_request(body["task"], body, now=now, headers=_no_keys(self.request))
-        return BatchItemRequest(index=body["index"], request=request)
+    def _require(self, task: str) -> None:
+        self.caller.require("batchTrigger", [("tasks", task)])
+
+
+def _item(reader: ItemReader, number: int, line: bytes) -> BatchItemRequest:
+    try:
+        return reader.read(parse_json(line))
+    except exceptions.ValidationError as error:
+        problem = invalid_body(error.detail)
+        raise Invalid(f"Line {number}: {problem}", detail=problem.detail) from None
+    except DomainError as error:
+        error.message = f"Line {number}: {error.message}"
+        raise
 
 
 class BatchAtOnce(Endpoint):

@@ -20,11 +20,13 @@ from apps.runs.operations.family import lock_parents
 from apps.runs.operations.finish import complete_batches
 from apps.runs.operations.keys import Hold, hold_keys, use_token
 from apps.runs.operations.trigger import Triggered, TriggerRequest
+from apps.runs.operations.trigger_alike import Alike, trigger_alike
 from apps.runs.operations.trigger_each import trigger_each
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, KeyKind, WaitpointKind
 
 _BITE = 500
+_FEWEST_ALIKE = 4  # items per request, from which it pays to take them together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,14 @@ class CreatedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchItemRequest:
-    """One item, at its place from 0."""
+    """One item, at its place from 0.
+
+    Items may share one request; then each has its payload here instead of there.
+    """
 
     index: int
     request: TriggerRequest
+    payload: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,40 +147,52 @@ def add_batch_items(
         raise NotFound
     if beyond := [item.index for item in items if not 0 <= item.index < batch.run_count]:
         raise Invalid(f"item {beyond[0]} is outside of this batch of {batch.run_count}")
-    known = set(batch.items.values_list("index", flat=True))
-    fresh: dict[int, TriggerRequest] = {}
+    count, near = _known(batch, [item.index for item in items])
+    fresh: dict[int, BatchItemRequest] = {}
     for item in items:
-        if item.index not in known:
-            fresh.setdefault(item.index, item.request)
+        if item.index not in near:
+            fresh.setdefault(item.index, item)
     if fresh and batch.sealed_at:
         raise Conflict("this batch is sealed")
     if fresh and batch.completed_at:
         raise Conflict("this batch was given up, because it was not filled in time")
-    rows = _trigger(scope, batch, fresh, now=now)
+    rows = _trigger(scope, batch, fresh, now=now) if fresh else []
     batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
     BatchItem.objects.bulk_create(rows)
-    _seal(batch, len(known) + len(fresh), now=now)
+    _seal(batch, count + len(fresh), now=now)
     return BatchProgress(
         accepted=len(fresh),
         deduplicated=len(items) - len(fresh),
         sealed=batch.sealed_at is not None,
-        enqueued=len(known) + len(fresh),
+        enqueued=count + len(fresh),
         expected=batch.run_count,
     )
 
 
+def _known(batch: Batch, indexes: Sequence[int]) -> tuple[int, set[int]]:
+    """How many items the batch has, and which of them are about where these are."""
+    if not indexes:
+        return batch.items.count(), set()
+    near = batch.items.filter(index__range=(min(indexes), max(indexes)))
+    return batch.items.count(), set(near.values_list("index", flat=True))
+
+
 def _trigger(
-    scope: Scope, batch: Batch, fresh: dict[int, TriggerRequest], *, now: datetime
+    scope: Scope, batch: Batch, fresh: dict[int, BatchItemRequest], *, now: datetime
 ) -> list[BatchItem]:
+    """Trigger these items; returns those of their rows that are not stored yet."""
+    groups = _groups(batch, [fresh[index] for index in sorted(fresh)])
+    if len(fresh) >= _FEWEST_ALIKE * len(groups):
+        refused = trigger_alike(scope, groups=groups, now=now)
+        if refused is not None:
+            return [_item(batch, i, fresh[i].request, no, set()) for i, no in refused.items()]
     requests = {
         index: replace(
-            request,
-            batch_id=batch.pk,
+            _of_batch(batch, fresh[index].request),
+            payload=_payload(fresh[index]),
             batch_index=index,
-            parent_run_id=batch.parent_run_id,
-            resume_parent=batch.resumes_parent,
         )
-        for index, request in sorted(fresh.items())
+        for index in sorted(fresh)
     }
     told = trigger_each(scope, requests=list(requests.values()), now=now)
     outcomes = dict(zip(requests, told, strict=True))
@@ -185,6 +203,31 @@ def _trigger(
     return [
         _item(batch, index, requests[index], outcome, ended) for index, outcome in outcomes.items()
     ]
+
+
+def _groups(batch: Batch, items: Sequence[BatchItemRequest]) -> list[Alike]:
+    """The items by the request that they share."""
+    groups: dict[int, Alike] = {}
+    for item in items:
+        group = groups.get(id(item.request))
+        if group is None:
+            request = _of_batch(batch, item.request)
+            groups[id(item.request)] = group = Alike(request=request, items=[])
+        group.items.append((item.index, _payload(item)))
+    return list(groups.values())
+
+
+def _payload(item: BatchItemRequest) -> str | None:
+    return item.request.payload if item.payload is None else item.payload
+
+
+def _of_batch(batch: Batch, request: TriggerRequest) -> TriggerRequest:
+    return replace(
+        request,
+        batch_id=batch.pk,
+        parent_run_id=batch.parent_run_id,
+        resume_parent=batch.resumes_parent,
+    )
 
 
 def _item(

@@ -68,6 +68,11 @@ def join_open_runs(
     return desk.joined
 
 
+def may_join(request: TriggerRequest, known: TaskDefinition | None) -> bool:
+    """Whether a request may be answered by a run that is there already."""
+    return _rule(request, known) is not None
+
+
 # -- Rules ---------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ from apps.runs.models import ReadyRun, Run
 
 _TRIES = 3
 
-_Place = tuple[UUID, str, str, str]
+Place = tuple[UUID, str, str, str]
+"""An environment, a queue, a concurrency key or none, a task that executes alone or none."""
 
 
 def make_ready(
@@ -29,7 +30,7 @@ def make_ready(
     """
     if not runs:
         return
-    lanes = _open_lanes({_place(run) for run in runs}, now=now)
+    lanes = open_lanes({_place(run) for run in runs}, now=now)
     sessions = holders or {}
     sql.insert(
         [
@@ -47,6 +48,23 @@ def make_ready(
     )
     for environment_id in {run.environment_id for run in runs}:
         publish(RunsReady(environment_id=environment_id))
+
+
+def make_ready_alike(run: Run, run_ids: Sequence[UUID], *, now: datetime) -> None:
+    """Add new runs to their lane that are like this one, which is not one of them."""
+    place = _place(run)
+    sql.execute(
+        sql.load("runs", "make_ready_alike"),
+        {
+            "runs": run_ids,
+            "environment": run.environment_id,
+            "lane": open_lanes({place}, now=now)[place],
+            "version": run.version_id,
+            "machine": run.machine,
+            "order_at": policy.order_at(run.queued_at or now, run.priority_seconds),
+        },
+    )
+    publish(RunsReady(environment_id=run.environment_id))
 
 
 def _since(run: Run, now: datetime, sessions: Mapping[UUID, UUID]) -> datetime:
@@ -67,14 +85,15 @@ def is_development(environment_id: UUID) -> bool:
     return bool(kind == EnvironmentType.DEVELOPMENT)
 
 
-def _place(run: Run) -> _Place:
+def _place(run: Run) -> Place:
     """What its lane is known by; a run that executes alone has one with none but its own kind."""
     task = run.task if run.is_single else ""
     return run.environment_id, run.queue, run.concurrency_key or "", task
 
 
-def _open_lanes(wanted: set[_Place], *, now: datetime) -> dict[_Place, int]:
-    found: dict[_Place, int] = {}
+def open_lanes(wanted: set[Place], *, now: datetime) -> dict[Place, int]:
+    """The lanes of these places; none of them is closed before the caller's commit."""
+    found: dict[Place, int] = {}
     for _ in range(_TRIES):
         missing = sorted(wanted - found.keys())
         if not missing:

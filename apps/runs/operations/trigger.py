@@ -21,7 +21,7 @@ from apps.runs.facts import RunsTriggered
 from apps.runs.limits import Limits, limits
 from apps.runs.models import PendingRun, Run, RunEvent, RunTag, Timer
 from apps.runs.operations.family import Parent, check_no_cycle, lock_parents
-from apps.runs.operations.joining import Joined, join_open_runs
+from apps.runs.operations.joining import Joined, join_open_runs, may_join
 from apps.runs.operations.keys import Owner, find_owners
 from apps.runs.operations.lengths import check_lengths
 from apps.runs.operations.queueing import is_development, make_ready
@@ -71,6 +71,32 @@ def trigger_runs(
         _answer(scope, request, joined.owner(owner), is_fresh=owner.run_id == run_id, now=now)
         for (run_id, request), owner in zip(asked, owners, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A run that is not stored, and what its version says about its task.
+
+    `may_join` when the request may be answered by a run that is there.
+    """
+
+    run: Run
+    known: TaskDefinition | None
+    may_join: bool
+
+
+def draft_run(scope: Scope, *, request: TriggerRequest, now: datetime) -> Draft:
+    """The run that a request asks for, its payload unchecked; the caller is in a transaction."""
+    _check(request, limits())
+    parents = lock_parents(scope, [request.parent_run_id] if request.parent_run_id else [])
+    parent = parents.get(request.parent_run_id) if request.parent_run_id else None
+    versions = _Versions(scope.environment_id, {})
+    has_key = request.idempotency_key or request.request_key or request.token_digest
+    joins = bool(has_key) or may_join(request, versions.definition(request))
+    inherited = _inherit(scope, request, parent)
+    known = versions.definition(inherited)
+    run = _run(scope, new_id(), inherited, known, parent, now=now)
+    return Draft(run=run, known=known, may_join=joins)
 
 
 def refusals(scope: Scope, *, requests: Sequence[TriggerRequest]) -> list[DomainError | None]:
@@ -288,7 +314,7 @@ def _store(runs: list[Run], unknown: list[Run], *, now: datetime) -> None:
             for tag in run.tags
         ]
     )
-    sql.insert([timer for run in runs for timer in _timers(run, now=now)])
+    sql.insert([timer for run in runs for timer in timers_of(run, now=now)])
     sql.insert(
         [
             PendingRun(run_id=run.pk, environment_id=run.environment_id, task=run.task)
@@ -299,7 +325,7 @@ def _store(runs: list[Run], unknown: list[Run], *, now: datetime) -> None:
     publish(RunsTriggered(environment_id=runs[0].environment_id, count=len(runs)))
 
 
-def _timers(run: Run, *, now: datetime) -> Iterator[Timer]:
+def timers_of(run: Run, *, now: datetime) -> Iterator[Timer]:
     """TTL counts from the moment the run could start, so a delay comes first."""
     if run.delayed_until:
         yield Timer(run_id=run.pk, kind=TimerKind.DUE, due_at=run.delayed_until)

@@ -19,7 +19,7 @@ from holdfast.client.results import BatchHandle, Progress, RunHandle, build, rea
 from holdfast.flow import Overlap
 
 SEAL_ATTEMPTS = 5
-PORTION_ITEMS = 500
+PORTION_ITEMS = 1_000
 """How many items of a batch travel in one request, at most."""
 PORTION_BYTES = 1024 * 1024
 """How many bytes of items one request gathers before it is sent; a single item may have more."""
