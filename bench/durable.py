@@ -29,6 +29,7 @@ _AWAKE = (
     "AND NOT (status = 'WAITING' AND suspended_attempt_id IS NOT NULL)"
 )
 _LEASES = "SELECT count(*) FROM runs_lease"
+_SIZE = "SELECT pg_database_size(current_database())"
 _DEAD = "SELECT count(*) FROM runs_run WHERE task = 'asleep' AND status <> 'COMPLETED'"
 _ROWS = """
 SELECT (SELECT count(*) FROM runs_run) + (SELECT count(*) FROM runs_attempt)
@@ -84,20 +85,26 @@ def _drained(ready: Bed, task: str, runs: int) -> float:
 def _sleepers(ready: Bed, worker: psutil.Process, count: int) -> Iterator[Figure]:
     """How much so many waiting runs are, and how long it takes until all have gone on."""
     memory, rows = _memory(ready, worker), ready.value(_ROWS)
+    bytes_before, cpu = ready.value(_SIZE), _processor_time(ready, worker)
     began = time.perf_counter()
     _trigger(ready, BatchItem(task="asleep", payload=time.time() + _DECADE_SECONDS), count)
     _until(ready, _AWAKE)
     asleep = time.perf_counter() - began
     yield _figure("durable_runs_put_to_sleep", count / asleep, "runs/s", count)
+    yield from _spent("putting_to_sleep", cpu, _processor_time(ready, worker), count)
     yield _figure("memory_of_sleeping_runs", _memory(ready, worker) - memory, "MiB", count)
     yield _figure("rows_per_sleeping_run", (ready.value(_ROWS) - rows) / count, "rows", count)
     yield _figure("leases_of_sleeping_runs", ready.value(_LEASES), "leases", count)
+    size = (ready.value(_SIZE) - bytes_before) / _MIB
+    yield _figure("tables_of_sleeping_runs", size, "MiB", count)
+    cpu = _processor_time(ready, worker)
     began = time.perf_counter()
     ready.database.execute(
         "UPDATE runs_waitpoint SET due_at = now() WHERE completed_at IS NULL AND kind = 'time'"
     )
     _until(ready, _UNFINISHED)
     yield _figure("sleeping_runs_all_woken_and_done", time.perf_counter() - began, "s", count)
+    yield from _spent("waking", cpu, _processor_time(ready, worker), count)
     if failed := ready.value(_DEAD):
         raise RuntimeError(f"{failed} of {count} sleeping runs did not complete")
 
@@ -122,6 +129,26 @@ def _memory(ready: Bed, worker: psutil.Process) -> float:
     own = [psutil.Process(pid) for name, pid in ready.supervisor.pids.items() if name != "postgres"]
     tree = {each.pid: each for root in (*own, worker) for each in (root, *root.children(True))}
     return float(sum(each.memory_full_info().uss for each in tree.values())) / _MIB
+
+
+def _processor_time(ready: Bed, worker: psutil.Process) -> dict[str, float]:
+    """Seconds of each program with its children, those that have ended included."""
+    roots = {name: psutil.Process(pid) for name, pid in ready.supervisor.pids.items()}
+    return {name: _seconds(root) for name, root in (roots | {"worker": worker}).items()}
+
+
+def _seconds(root: psutil.Process) -> float:
+    tree = (root, *root.children(recursive=True))
+    return sum(sum(each.cpu_times()[:4]) for each in tree if each.is_running())
+
+
+def _spent(
+    what: str, before: dict[str, float], after: dict[str, float], count: int
+) -> Iterator[Figure]:
+    """Processor time of each program for each run."""
+    for name, seconds in after.items():
+        each = (seconds - before.get(name, 0.0)) / count * 1_000_000
+        yield _figure(f"processor_time_{what}_{name}", each, "µs/run", count)
 
 
 def _figure(name: str, value: float, unit: str, count: int) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,19 +44,6 @@ def record_entries(entries: Mapping[UUID, Sequence[Entry]]) -> None:
             "took": [entry.took_ms for entry in listed],
         },
     )
-
-
-def let_go(executed: Mapping[UUID, int], *, now: datetime) -> set[UUID]:
-    """Drop the leases of waiting runs whose workers keep nothing of them; returns which.
-
-    `executed` are the milliseconds that each has executed since it was handed out. The caller holds
-    the locks of the runs. One that was woken already stays with its worker.
-    """
-    rows = sql.rows(
-        sql.load("runs", "let_go"),
-        {"runs": list(executed), "executed": list(executed.values()), "now": now},
-    )
-    return {row["id"] for row in rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

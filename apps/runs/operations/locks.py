@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from apps.core import sql
+from apps.core.facts import publish
+from apps.runs.facts import RunsReady
 
 
 def lock_places(*, runs: Iterable[UUID], named: Iterable[UUID] = ()) -> dict[UUID, UUID]:
@@ -28,6 +30,13 @@ def lock_slots(runs: Sequence[UUID]) -> None:
     sql.rows(sql.load("runs", "lock_slots"), {"runs": list(runs)})
 
 
-def release_leases(runs: Sequence[UUID], *, keep: bool) -> None:
-    """Give the slots of these runs back, and their leases too unless they are to `keep` them."""
-    sql.execute(sql.load("runs", "release_leases"), {"runs": list(runs), "keep": keep})
+def release_leases(runs: Sequence[UUID]) -> None:
+    """Drop the leases of these runs, and give back their slots."""
+    rows = sql.rows(sql.load("runs", "release_leases"), {"runs": list(runs)})
+    tell_of_room(row["environment_id"] for row in rows)
+
+
+def tell_of_room(environment_ids: Iterable[UUID]) -> None:
+    """Say that something may start where there was no room, in whatever process."""
+    for environment_id in environment_ids:
+        publish(RunsReady(environment_id=environment_id))

@@ -80,7 +80,7 @@ def retry_later(run: Run, failure: AttemptFailure, *, delay: timedelta, now: dat
     if run.status in _SUSPENDED:  # what it waited for, or was woken by, is nothing to a new attempt
         ReadyRun.objects.filter(pk=run.pk).delete()
         Wait.objects.filter(run_id=run.pk).delete()
-    release_leases([run.pk], keep=False)
+    release_leases([run.pk])
     _rest(run, delay, now=now)
     if run.status == RunStatus.QUEUED:
         run.queued_at = now
@@ -95,7 +95,7 @@ def put_back(runs: Sequence[Run], reasons: Mapping[UUID, str], *, now: datetime)
 
     One that comes back again and again rests before it is handed out another time.
     """
-    release_leases([run.pk for run in runs], keep=False)
+    release_leases([run.pk for run in runs])
     for run in runs:
         _rest(run, policy.delivery_pause(run.delivery_count), now=now)
         run.status_reason, run.updated_at = reasons[run.pk][:_REASON_LENGTH], now

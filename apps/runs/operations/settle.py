@@ -1,8 +1,8 @@
 """Apply what workers report: a batch of messages, in one transaction, each under its generation.
 
 The order is that of all locks: places and waitpoints, runs by id, then slots. The frequent reports
-(started, completed, given back) are one statement for the whole batch; the rare ones are handled
-run by run.
+(started, recorded, suspended, completed, given back) are one statement for the whole batch; the
+rare ones are handled run by run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
 from apps.runs.models import Lease, Run
 from apps.runs.operations.finish import Ending, finish_runs
-from apps.runs.operations.journal import let_go, record_entries, rewind
+from apps.runs.operations.journal import record_entries, rewind
 from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
 from apps.runs.operations.metadata import apply_operations
 from apps.runs.operations.reports import Answer, Report, settled, stale, try_again
@@ -35,7 +35,13 @@ from apps.runs.operations.retry import (
     retry_later,
     retry_or_end,
 )
-from apps.runs.operations.waiting import TimeWait, make_times, suspend_run, waiting_for
+from apps.runs.operations.waiting import (
+    Suspension,
+    TimeWait,
+    make_times,
+    suspend_runs,
+    waiting_for_ends,
+)
 from apps.runs.states import AttemptStatus, RunStatus
 from holdfast.protocol import (
     Completed,
@@ -69,10 +75,11 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
     if not reports:
         return []
     _make_times(reports, now=now)
-    waitpoints = _lock_places(reports)
+    ending = {report.run_id for report in reports if report.may_end}
+    waitpoints = _lock_places(reports, ending)
     run_ids = list(dict.fromkeys(report.run_id for report in reports))
     # with those that an end may wake, so that all are locked in one order
-    rows = lock_runs([*run_ids, *waiting_for(waitpoints)])
+    rows = lock_runs([*run_ids, *(waiting_for_ends(ending) if waitpoints else [])])
     batch = _Batch({row["id"]: _hold(row) for row in rows}, waitpoints, now)
     if any(isinstance(r.message, Failed | Suspended | Rejected) for r in reports):
         lock_slots(run_ids)
@@ -105,8 +112,7 @@ def _make_times(reports: Sequence[Report], *, now: datetime) -> None:
     )
 
 
-def _lock_places(reports: Sequence[Report]) -> dict[UUID, UUID]:
-    ending = {report.run_id for report in reports if report.may_end}
+def _lock_places(reports: Sequence[Report], ending: set[UUID]) -> dict[UUID, UUID]:
     named = {waitpoint_id for report in reports for waitpoint_id in report.waitpoint_ids}
     return lock_places(runs=ending, named=named) if ending else {}
 
@@ -159,8 +165,11 @@ class _Batch:
         self._blameless: set[UUID] = set()  # of those, what was only taken ahead
         self._retried: set[UUID] = set()
         self._entries: dict[UUID, list[Entry]] = {}
+        self._suspended: dict[UUID, tuple[Report, Suspension]] = {}
 
     def apply(self, report: Report) -> None:
+        if report.run_id in self._suspended:  # whether its worker still has it is to be seen
+            self.flush()
         hold = self._holds.get(report.run_id)
         if hold is None or not hold.may_report(report):
             self._answer(report, stale(report))
@@ -189,7 +198,10 @@ class _Batch:
                 self._change_metadata(report, changed)
 
     def flush(self) -> None:
-        """Write the batched reports; starts first, since an end may follow in the same batch."""
+        """Write the batched reports; starts first, since an end may follow in the same batch.
+
+        Suspensions come last: one that waits for an end of the same batch stays with its worker.
+        """
         _write_started(self._started, now=self._now)
         self._started = {}
         record_entries(self._entries)
@@ -197,6 +209,7 @@ class _Batch:
         self._put_back()
         finish_runs(self._endings, now=self._now)
         self._endings = []
+        self._put_to_sleep()
 
     # -- Starts and ends -----------------------------------------------------------------------
 
@@ -298,15 +311,24 @@ class _Batch:
             )
             return
         self._start(report.run_id, hold)
-        self.flush()
-        needs_all = message.need == "all"
-        suspend_run(_run(report), waitpoints, needs_all=needs_all, now=self._now)
         hold.holds_slot = False
-        executed = {report.run_id: policy.executed(message.executed_ms)}
-        if message.release and let_go(executed, now=self._now):
-            self._let_go(report, "released")
-        else:
-            self._answer(report, settled(report, "waiting"))
+        suspension = Suspension(
+            run_id=report.run_id,
+            waitpoint_ids=waitpoints,
+            needs_all=message.need == "all",
+            releases=message.release,
+            executed_ms=policy.executed(message.executed_ms),
+        )
+        self._suspended[report.run_id] = report, suspension
+
+    def _put_to_sleep(self) -> None:
+        told, self._suspended = self._suspended, {}
+        let_go = suspend_runs([each for _, each in told.values()], now=self._now)
+        for run_id, (report, _) in told.items():
+            if run_id in let_go:
+                self._let_go(report, "released")
+            else:
+                self._answer(report, settled(report, "waiting"))
 
     def _record(self, report: Report, hold: _Hold, message: Steps) -> None:
         """Keep more of a journal; the answer is true when the caller has committed."""

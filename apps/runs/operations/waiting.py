@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from apps.core import sql
 from apps.core.ids import new_id
 from apps.runs.errors import ended_as
-from apps.runs.models import Lease, Run, RunEvent, Wait, Waitpoint
-from apps.runs.operations.locks import release_leases
-from apps.runs.operations.queueing import make_ready
+from apps.runs.models import Run, Wait, Waitpoint
+from apps.runs.operations.locks import tell_of_room
+from apps.runs.operations.queueing import open_lanes
 from apps.runs.states import RunStatus, WaitpointKind
 
 
@@ -51,68 +52,75 @@ class TimeWait:
 
 def make_times(times: Sequence[TimeWait], *, now: datetime) -> None:
     """Make the waitpoints of these times; an id that is known keeps the time it had first."""
-    Waitpoint.objects.bulk_create(
-        [
-            Waitpoint(
-                id=time.id,
-                environment_id=time.environment_id,
-                kind=WaitpointKind.TIME,
-                due_at=time.due_at,
-                created_at=now,
-                completed_at=now if time.due_at <= now else None,
-            )
-            # in one order, since two that insert the same id wait for each other
-            for time in sorted(times, key=lambda time: time.id)
-        ],
-        ignore_conflicts=True,
+    sql.execute(
+        sql.load("runs", "make_times"),
+        {
+            "ids": [time.id for time in times],
+            "environments": [time.environment_id for time in times],
+            "dues": [time.due_at for time in times],
+            "now": now,
+        },
     )
 
 
-def suspend_run(run: Run, waitpoint_ids: Sequence[UUID], *, needs_all: bool, now: datetime) -> None:
-    """Take the slot of a blocked run; it is woken at once when what it waits for has happened.
+# -- Falling asleep --------------------------------------------------------------------------------
 
-    A worker says it again after a broken connection, and when the run waits for more. The caller
-    holds the locks of the waitpoints and the run, and has checked the generation.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """A run that waits from now on.
+
+    `executed_ms` it has executed since it was handed out; they are added once its worker, which
+    `releases` it, keeps nothing of it any more.
     """
-    is_woken = run.status == RunStatus.QUEUED
-    if not is_woken:  # what woke it must still be told
-        Wait.objects.filter(run_id=run.pk).exclude(waitpoint_id__in=waitpoint_ids).delete()
-    Wait.objects.bulk_create(
-        [
-            Wait(run_id=run.pk, waitpoint_id=waitpoint_id, needs_all=needs_all, created_at=now)
-            for waitpoint_id in dict.fromkeys(waitpoint_ids)
-        ],
-        update_conflicts=True,
-        update_fields=["needs_all"],
-        unique_fields=["run_id", "waitpoint_id"],
+
+    run_id: UUID
+    waitpoint_ids: Sequence[UUID]
+    needs_all: bool = False
+    releases: bool = False
+    executed_ms: int = 0
+
+
+def suspend_runs(suspensions: Sequence[Suspension], *, now: datetime) -> set[UUID]:
+    """Take the slots of blocked runs; returns those whose workers need keep nothing of them.
+
+    One whose wait is over already is woken at once, at its worker. A worker says a suspension again
+    after a broken connection, and when its run waits for more. The caller holds the locks of the
+    waitpoints and the runs, and has checked the generations; no run is named twice.
+    """
+    if not suspensions:
+        return set()
+    pairs = [
+        (each.run_id, waitpoint_id)
+        for each in suspensions
+        for waitpoint_id in dict.fromkeys(each.waitpoint_ids)
+    ]
+    rows = sql.rows(
+        sql.load("runs", "suspend"),
+        {
+            "runs": [each.run_id for each in suspensions],
+            "alls": [each.needs_all for each in suspensions],
+            "releases": [each.releases for each in suspensions],
+            "executed": [each.executed_ms for each in suspensions],
+            "waiters": [run_id for run_id, _ in pairs],
+            "waitpoints": [waitpoint_id for _, waitpoint_id in pairs],
+            "now": now,
+        },
     )
-    if run.status == RunStatus.EXECUTING:
-        _give_slot_back(run, waitpoint_ids, now=now)
-    if not is_woken:
-        wake_waiters(
-            Waitpoint.objects.filter(
-                pk__in=waitpoint_ids, completed_at__isnull=False
-            ).values_list("id", flat=True),
-            now=now,
-        )  # fmt: skip
+    tell_of_room({environment_id for row in rows for environment_id in row["unblocked"]})
+    _wake([row["run_id"] for row in rows if row["is_over"]], now=now)
+    return {row["run_id"] for row in rows if row["is_let_go"]}
 
 
-def _give_slot_back(run: Run, waitpoint_ids: Sequence[UUID], *, now: datetime) -> None:
-    release_leases([run.pk], keep=True)
-    run.status, run.updated_at = RunStatus.WAITING, now
-    run.save(update_fields=["status", "updated_at"])
-    RunEvent.objects.create(
-        run_id=run.pk, environment_id=run.environment_id, kind="waiting",
-        status=run.status, attempt=run.attempt_count, at=now,
-        detail={"waitpoints": [str(identifier) for identifier in waitpoint_ids]},
-    )  # fmt: skip
+# -- Waking ----------------------------------------------------------------------------------------
 
 
-def waiting_for(waitpoint_ids: Iterable[UUID]) -> list[UUID]:
-    """The runs that wait for any of these waitpoints."""
-    wanted = list(waitpoint_ids)
-    waits = Wait.objects.filter(waitpoint_id__in=wanted).values_list("run_id", flat=True)
-    return list(waits) if wanted else []
+def waiting_for_ends(run_ids: Iterable[UUID]) -> list[UUID]:
+    """The runs that wait for the end of any of these."""
+    ends = Wait.objects.filter(
+        waitpoint__kind=WaitpointKind.RUN, waitpoint__run_id__in=list(run_ids)
+    )
+    return list(ends.values_list("run_id", flat=True))
 
 
 def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
@@ -122,44 +130,30 @@ def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
     Those that wait for all, and have an open one left, wait on.
     """
     completed = list(waitpoint_ids)
-    if not completed:
-        return
-    waiters = Wait.objects.filter(waitpoint_id__in=completed).values("run_id")
-    waiting = Run.objects.select_for_update(no_key=True).defer("payload", "output").order_by("pk")
-    runs = {run.pk: run for run in waiting.filter(pk__in=waiters, status=RunStatus.WAITING)}
-    if not runs:
-        return
-    # Asked under the locks: of two waitpoints that complete at the same moment, one sees both.
-    blocked = set(
-        Wait.objects.filter(
-            run_id__in=list(runs), needs_all=True, waitpoint__completed_at=None
-        ).values_list("run_id", flat=True)
-    )
-    sessions = dict(
-        Lease.objects.filter(run_id__in=runs.keys() - blocked).values_list("run_id", "session_id")
-    )
-    awake = [
-        run
-        for run in runs.values()
-        if run.pk in sessions or (run.suspended_attempt_id and run.pk not in blocked)
-    ]
-    _queue_for_resume(awake, sessions, now=now)
+    if completed:
+        waiters = sql.rows(sql.load("runs", "waiters"), {"waitpoints": completed})
+        _wake([row["id"] for row in waiters], now=now)
 
 
-def _queue_for_resume(runs: Sequence[Run], sessions: dict[UUID, UUID], *, now: datetime) -> None:
-    if not runs:
+def _wake(run_ids: Sequence[UUID], *, now: datetime) -> None:
+    """Queue those of these runs that need wait no longer; their locks are held."""
+    if not run_ids:
         return
-    Run.objects.filter(pk__in=[run.pk for run in runs]).update(
-        status=RunStatus.QUEUED, updated_at=now
+    awake = sql.rows(sql.load("runs", "released_runs"), {"runs": list(run_ids)})
+    if not awake:
+        return
+    places = [(row["environment_id"], row["queue"], row["key"], row["task"]) for row in awake]
+    lanes = open_lanes(set(places), now=now)
+    sql.execute(
+        sql.load("runs", "wake"),
+        {
+            "runs": [row["id"] for row in awake],
+            "lanes": [lanes[place] for place in places],
+            "sessions": [row["session_id"] for row in awake],
+            "now": now,
+        },
     )
-    RunEvent.objects.bulk_create(
-        RunEvent(
-            run_id=run.pk, environment_id=run.environment_id, kind="woken",
-            status=RunStatus.QUEUED, attempt=run.attempt_count, at=now,
-        )
-        for run in runs
-    )  # fmt: skip
-    make_ready(runs, now=now, holders=sessions)
+    tell_of_room({row["environment_id"] for row in awake})
 
 
 def completed_waits(run_ids: Iterable[UUID]) -> dict[UUID, list[Waitpoint]]:

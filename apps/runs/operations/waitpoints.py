@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from apps.core import sql
 from apps.core.errors import Conflict, Invalid, NotFound
 from apps.core.ids import floor, new_id, parse_public_id, public_id
 from apps.core.transactions import retried
@@ -19,8 +21,14 @@ from apps.runs.errors import timed_out
 from apps.runs.limits import limits
 from apps.runs.models import Run, Wait, Waitpoint
 from apps.runs.operations.keys import Hold, hold_keys
-from apps.runs.operations.locks import lock_places, lock_slots
-from apps.runs.operations.waiting import TimeWait, make_times, suspend_run, wake_waiters
+from apps.runs.operations.locks import lock_places
+from apps.runs.operations.waiting import (
+    Suspension,
+    TimeWait,
+    make_times,
+    suspend_runs,
+    wake_waiters,
+)
 from apps.runs.states import KeyKind, RunStatus, WaitpointKind
 from holdfast.ids import waitpoint_id_of
 
@@ -134,11 +142,11 @@ def block_run(scope: Scope, *, run_id: UUID, waitpoint_id: UUID, now: datetime) 
     places = lock_places(runs=[run_id], named=[waitpoint_id])
     if places.get(waitpoint_id) != scope.environment_id:
         raise NotFound
-    run = _lock_run(scope, run_id)
-    lock_slots([run_id])
+    _lock_run(scope, run_id)
     present = Wait.objects.filter(run_id=run_id, waitpoint__completed_at=None)
     waited = list(present.values_list("waitpoint_id", flat=True))
-    suspend_run(run, [*waited, waitpoint_id], needs_all=True, now=now)
+    suspension = Suspension(run_id=run_id, waitpoint_ids=[*waited, waitpoint_id], needs_all=True)
+    suspend_runs([suspension], now=now)
 
 
 @retried
@@ -170,17 +178,11 @@ def _lock_run(scope: Scope, run_id: UUID) -> Run:
 @retried
 def complete_due(now: datetime) -> int:
     """Complete the waitpoints whose time has come: what was a timeout, as timed out."""
-    due = list(
-        Waitpoint.objects.select_for_update(skip_locked=True)
-        .filter(completed_at=None, due_at__lte=now)
-        .only("id", "kind", "due_at")
-        .order_by("due_at")[:BITE]
+    due = sql.rows(
+        sql.load("runs", "complete_due"),
+        {"now": now, "timed_out": json.dumps(timed_out()), "most": BITE},
     )
-    times = [waitpoint.pk for waitpoint in due if waitpoint.kind == WaitpointKind.TIME]
-    others = [waitpoint.pk for waitpoint in due if waitpoint.kind != WaitpointKind.TIME]
-    Waitpoint.objects.filter(pk__in=times).update(completed_at=now)
-    Waitpoint.objects.filter(pk__in=others).update(completed_at=now, error=timed_out())
-    wake_waiters([waitpoint.pk for waitpoint in due], now=now)
+    wake_waiters([row["id"] for row in due], now=now)
     return len(due)
 
 
