@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from apps.core import clock
 from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.core.ids import floor, new_id
 from apps.core.paging import CursorPage
@@ -34,7 +35,7 @@ from tests.runs.threads import together
 
 pytestmark = pytest.mark.django_db
 HELLO = RunFilters(tasks=("hello",))
-AFTER = NOW + timedelta(days=1)  # ids are made by the real clock
+AFTER = clock.now() + timedelta(days=1)  # ids are made by the real clock
 
 
 @pytest.fixture(autouse=True)

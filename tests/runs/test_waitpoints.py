@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from apps.core import clock
 from apps.core.errors import Forbidden, Invalid, NotFound, TooLarge
 from apps.core.ids import new_id, public_id
 from apps.orgs.roles import Role
@@ -358,14 +361,15 @@ def test_a_failure_while_waiting_for_a_time_leaves_nothing_behind(acme, worker, 
 
 
 def test_old_waitpoints_are_forgotten_when_nobody_needs_them(acme, worker, work):
-    day = 86_400
+    day = timedelta(days=1)
+    today = clock.now()  # the age of a waitpoint is that of its id, which the real clock makes
     needed = token(acme)
     worker.say(suspended(work, needed))
     complete(acme, needed)
     complete(acme, token(acme))
-    open_one = token(acme, timeout_at=later(90 * day))
-    assert forget_waitpoints(later(29 * day)) == 0
-    assert forget_waitpoints(later(31 * day)) == 1
+    open_one = token(acme, timeout_at=today + 90 * day)
+    assert forget_waitpoints(today + 29 * day) == 0
+    assert forget_waitpoints(today + 31 * day) == 1
     left = set(Waitpoint.objects.values_list("pk", flat=True))
     assert left == {needed, open_one}
 
