@@ -23,6 +23,8 @@ from apps.core.errors import NotFound
 from apps.environments.access import scope_for_user
 from apps.environments.queries import get_environment
 from apps.environments.scope import Scope
+from apps.orgs.actors import OrganizationScope
+from apps.orgs.queries import organization_scope_by_slug
 
 
 class JSONWhateverIsAsked(BaseContentNegotiation):
@@ -87,6 +89,17 @@ class Endpoint(APIView):
     def now(self) -> datetime:
         """The time of this request."""
         return clock.now()
+
+    @property
+    def person(self) -> Any:
+        """Who this request is from; raises Unauthorized for a key."""
+        if self.caller.user is None:
+            raise Unauthorized
+        return self.caller.user
+
+    def organization_in(self, slug: str) -> OrganizationScope:
+        """The caller in the organization that a path names; raises NotFound."""
+        return organization_scope_by_slug(self.person, slug)
 
     def scope_in(self, ref: str, slug: str) -> Scope:
         """The environment that a path names: a person's own choice, or the very one of a key."""

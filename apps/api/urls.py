@@ -11,11 +11,15 @@ from apps.api.schema import Schema
 from apps.api.views import (
     accounts,
     batches,
+    branches,
     bulk,
     deployments,
     environments,
     explanations,
     journals,
+    keys,
+    members,
+    organizations,
     packets,
     queues,
     runs,
@@ -28,6 +32,7 @@ from apps.api.views import (
 from apps.api.views import concurrency_limits as limits
 
 _PROJECT = "api/v1/projects/<str:ref>"
+_ORGANIZATION = "api/v1/orgs/<str:organization>"
 
 urlpatterns = [
     # Runs are started
@@ -120,14 +125,40 @@ urlpatterns = [
     path(f"{_PROJECT}/envvars/<str:env>", variables.VariableList.as_view()),
     path(f"{_PROJECT}/envvars/<str:env>/import", variables.VariableImport.as_view()),
     path(f"{_PROJECT}/envvars/<str:env>/<str:name>", variables.VariableDetail.as_view()),
+    path(f"{_PROJECT}/environments", branches.EnvironmentList.as_view()),
+    path(f"{_PROJECT}/branches", branches.BranchList.as_view()),
+    path(f"{_PROJECT}/branches/archive", branches.BranchArchival.as_view()),
     path(f"{_PROJECT}/<str:env>", environments.EnvironmentAccess.as_view()),
     path(f"{_PROJECT}/<str:env>/pause", environments.EnvironmentPause.as_view()),
     path(f"{_PROJECT}/<str:env>/resume", environments.EnvironmentResumption.as_view()),
     path(f"{_PROJECT}/<str:env>/regenerate-api-key", environments.EnvironmentKey.as_view()),
     path(f"{_PROJECT}/<str:env>/jwt", environments.EnvironmentToken.as_view()),
+    path(f"{_PROJECT}/<str:env>/limits", branches.EnvironmentLimits.as_view()),
+    path(f"{_PROJECT}/<str:env>/concurrency", branches.EnvironmentConcurrency.as_view()),
+    path(f"{_PROJECT}/<str:env>/api-keys", keys.ApiKeyList.as_view()),
+    path(f"{_PROJECT}/<str:env>/api-keys/<str:api_key>", keys.ApiKeyDetail.as_view()),
+    # Organizations, their projects and their people
+    path("api/v1/orgs", organizations.OrganizationList.as_view()),
+    path(_ORGANIZATION, organizations.OrganizationDetail.as_view()),
+    path(f"{_ORGANIZATION}/membership", organizations.OwnMembership.as_view()),
+    path(f"{_ORGANIZATION}/projects", organizations.ProjectsOfOrganization.as_view()),
+    path(f"{_ORGANIZATION}/members", members.MemberList.as_view()),
+    path(f"{_ORGANIZATION}/members/<str:user>", members.MemberDetail.as_view()),
+    path(f"{_ORGANIZATION}/invites", members.InviteList.as_view()),
+    path(f"{_ORGANIZATION}/invites/<str:invite>", members.InviteDetail.as_view()),
+    path(f"{_ORGANIZATION}/invites/<str:invite>/resend", members.InviteRenewal.as_view()),
+    path(f"{_ORGANIZATION}/audit", members.AuditLog.as_view()),
+    path("api/v1/invites/accept", members.InviteAcceptance.as_view()),
+    path("api/v1/projects", organizations.ProjectList.as_view()),
+    path(_PROJECT, organizations.ProjectDetail.as_view()),
     # Who is calling
     path("api/v2/whoami", accounts.WhoAmI.as_view()),
     path("api/v1/whoami", accounts.WhoAmIV1.as_view()),
+    path("api/v1/account", accounts.OwnAccount.as_view()),
+    path("api/v1/account/tokens", accounts.AccessTokenList.as_view()),
+    path("api/v1/account/tokens/<str:personal_token>", accounts.AccessTokenDetail.as_view()),
+    path("api/v1/account/sessions", accounts.SessionList.as_view()),
+    path("api/v1/account/sessions/<str:session>", accounts.SessionDetail.as_view()),
     path("api/v1/auth/jwt/claims", environments.TokenClaims.as_view()),
     path("api/v1/auth/jwt", environments.PublicToken.as_view()),
     path("api/v1/authorization-code", accounts.LoginCode.as_view()),

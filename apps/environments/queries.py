@@ -15,7 +15,9 @@ from apps.environments.models import Environment, EnvironmentKey, Variable
 from apps.environments.policy import is_variable
 from apps.environments.scope import Scope
 from apps.orgs.actors import OrganizationScope
+from apps.orgs.models import AuditEntry
 from apps.orgs.permissions import Permission, require
+from apps.orgs.queries import names_of_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,17 @@ def hints_of_keys(scope: OrganizationScope, ids: Iterable[UUID]) -> dict[UUID, s
         pk__in=list(ids), environment__organization_id=scope.organization_id
     )
     return {key.id: key.name or key.hint for key in keys}
+
+
+def names_of_actors(
+    scope: OrganizationScope, entries: Iterable[AuditEntry]
+) -> dict[UUID | None, str]:
+    """What those are called who caused changes: people by name, keys by what may be shown."""
+    ids: dict[str, set[UUID]] = {"user": set(), "key": set()}
+    for entry in entries:
+        if entry.actor_id is not None and entry.actor_kind in ids:
+            ids[entry.actor_kind].add(entry.actor_id)
+    return {**names_of_people(ids["user"]), **hints_of_keys(scope, ids["key"])}
 
 
 def list_variables(scope: Scope) -> list[VisibleVariable]:

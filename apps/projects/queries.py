@@ -28,7 +28,8 @@ def get_project_by_slug(scope: OrganizationScope, slug: str) -> Project:
 def list_projects(scope: OrganizationScope) -> list[Project]:
     """The projects of an organization, by name."""
     require(scope.actor, Permission.PROJECTS_READ)
-    return list(Project.objects.within(scope).active().order_by("name", "id"))
+    projects = Project.objects.within(scope).active().select_related("organization")
+    return list(projects.order_by("name", "id"))
 
 
 def list_projects_of(user: User) -> list[Project]:

@@ -57,6 +57,9 @@ class Api:
     def put(self, path: str, body: Any = None, **headers: str) -> Answer:
         return self.send("PUT", path, body=body, headers=headers)
 
+    def patch(self, path: str, body: Any = None, **headers: str) -> Answer:
+        return self.send("PATCH", path, body=body, headers=headers)
+
     def delete(self, path: str, **headers: str) -> Answer:
         return self.send("DELETE", path, headers=headers)
 

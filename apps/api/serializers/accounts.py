@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from apps.api.serializers.base import Body, Shape
+from apps.api.serializers.base import Body, PublicIdField, Shape
 
 
 class CodeBody(Body):
@@ -60,11 +60,61 @@ class IdentityShape(Shape):
     project = IdentityProjectShape(required=False)
 
 
-class ProjectShape(Shape):
-    """A project."""
+class PersonBody(Body):
+    """What somebody is called from now on; empty for no name."""
 
-    id = serializers.CharField()
-    externalRef = serializers.CharField()
+    name = serializers.CharField(allow_blank=True)
+
+
+class PersonShape(Shape):
+    """Somebody, as others see them."""
+
+    userId = serializers.CharField(source="public_id")
+    email = serializers.EmailField()
     name = serializers.CharField()
-    slug = serializers.CharField()
-    createdAt = serializers.DateTimeField()
+
+
+class AccessTokenShape(Shape):
+    """A personal token that is not revoked; its secret is not kept."""
+
+    id = PublicIdField("token")
+    name = serializers.CharField()
+    obfuscatedToken = serializers.CharField(source="hint")
+    createdAt = serializers.DateTimeField(source="created_at")
+    expiresAt = serializers.DateTimeField(source="expires_at", required=False)
+    usedAt = serializers.DateTimeField(
+        source="used_at", required=False, help_text="Noted once a minute at most."
+    )
+
+
+class AccessTokenBody(Body):
+    """A new personal token."""
+
+    name = serializers.CharField()
+    expirationTime = serializers.CharField(
+        required=False, help_text="A duration such as 90d; it never expires when absent."
+    )
+
+
+class NewAccessTokenShape(Shape):
+    """A new personal token; the secret is shown this once."""
+
+    id = PublicIdField("token", source="token_id")
+    token = serializers.CharField(source="secret")
+    obfuscatedToken = serializers.CharField(source="hint")
+
+
+class SessionShape(Shape):
+    """A browser in which somebody is signed in."""
+
+    id = serializers.IntegerField()
+    userAgent = serializers.CharField(source="user_agent")
+    ip = serializers.CharField()
+    createdAt = serializers.DateTimeField(source="created_at")
+    lastSeenAt = serializers.DateTimeField(source="last_seen_at")
+
+
+class EndedSessionsShape(Shape):
+    """In how many browsers somebody was signed out."""
+
+    ended = serializers.IntegerField()

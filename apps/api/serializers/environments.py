@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
-from apps.api.serializers.base import Body, ObjectField, Shape, StrictBooleanField
+from apps.api.serializers.base import (
+    Body,
+    ObjectField,
+    PublicIdField,
+    Shape,
+    StrictBooleanField,
+    StrictIntegerField,
+)
+from apps.environments.policy import CONCURRENCY_AT_MOST
+
+BRANCHED = "preview"
 
 
 class VariableBody(Body):
@@ -68,6 +80,85 @@ class EnvironmentStateShape(Shape):
 
     success = serializers.BooleanField()
     paused = serializers.BooleanField()
+
+
+class ProjectEnvironmentShape(Shape):
+    """An environment, or a branch of one."""
+
+    id = PublicIdField("env")
+    name = serializers.CharField()
+    slug = serializers.CharField(help_text="dev, staging, prod or preview, as paths spell it.")
+    type = serializers.CharField()
+    branch = serializers.CharField(required=False)
+    paused = serializers.SerializerMethodField()
+    concurrencyLimit = serializers.IntegerField(source="concurrency_limit")
+    burstFactor = serializers.FloatField(source="burst_factor")
+    createdAt = serializers.DateTimeField(source="created_at")
+
+    def get_paused(self, environment: Any) -> bool:
+        """Whether no run starts here."""
+        return environment.paused_at is not None
+
+
+class EnvironmentLimitsBody(Body):
+    """How many runs an environment executes at once."""
+
+    concurrencyLimit = StrictIntegerField(min_value=0, max_value=CONCURRENCY_AT_MOST)
+
+
+class LevelShape(Shape):
+    """How many slots of a limit are held; without a limit nothing is bounded."""
+
+    used = serializers.IntegerField()
+    limit = serializers.IntegerField(required=False)
+
+
+class ConcurrencyShape(Shape):
+    """The limits above those of queues, as they stand; `environment` has its limit with the burst.
+
+    `base` is what one queue alone may use of the environment.
+    """
+
+    organization = LevelShape()
+    environment = LevelShape()
+    base = serializers.IntegerField()
+    burstFactor = serializers.FloatField(source="burst_factor")
+
+
+class BranchBody(Body):
+    """A branch of an environment."""
+
+    env = serializers.ChoiceField(
+        ["preview", "dev", "development"], default=BRANCHED, help_text="Whose branch it is."
+    )
+    branch = serializers.CharField(max_length=300)
+
+
+class ApiKeyShape(Shape):
+    """A key by its end. The main one has no name, and expires only once it was replaced."""
+
+    id = PublicIdField("key")
+    name = serializers.CharField(allow_blank=True)
+    obfuscatedKey = serializers.CharField(source="hint")
+    createdAt = serializers.DateTimeField(source="created_at")
+    expiresAt = serializers.DateTimeField(source="expires_at", required=False)
+
+
+class ApiKeyBody(Body):
+    """One more key, for one program."""
+
+    name = serializers.CharField()
+    expirationTime = serializers.CharField(
+        required=False, help_text="A duration such as 90d; it never expires when absent."
+    )
+
+
+class CreatedApiKeyShape(Shape):
+    """A new key, in full this once."""
+
+    id = PublicIdField("key", source="key_id")
+    apiKey = serializers.CharField(source="secret")
+    obfuscatedKey = serializers.CharField(source="hint")
 
 
 class NewKeyShape(Shape):
