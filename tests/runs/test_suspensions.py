@@ -374,3 +374,44 @@ def test_the_waitpoint_of_a_run_that_ends_wakes_who_waits_also_for_a_token(acme,
     assert isinstance(resume, Resume)
     assert Waitpoint.objects.filter(completed_at=None).count() == 1
     assert unsound() == []
+
+
+# -- What has left its process -----------------------------------------------------------------
+
+
+def gone(work, *waitpoints, **changes):
+    """The message of a run that has left its process, to free its place at once."""
+    return suspended(work, *waitpoints, release=True, left=True, **changes)
+
+
+def test_what_has_left_is_let_go_although_its_wait_is_over(acme, worker, works):
+    point = token(acme)
+    complete_token(acme.scope, waitpoint_id=point, now=NOW)
+    answers = worker.say(*(gone(work, point, executed_ms=7) for work in works))
+    assert outcomes(answers) == {work.run: "released" for work in works}
+    assert (used(), Lease.objects.count()) == ((0, []), 0)
+    assert unsound() == []
+    other = Worker(worker.version, free=MANY)
+    again = other.claim()
+    assert {each.run for each in again} == {work.run for work in works}
+    assert {(each.is_resumed, each.attempt_executed_ms) for each in again} == {(True, 7)}
+
+
+def test_what_has_left_after_it_was_woken_is_for_any_worker(acme, worker, works):
+    first, second, (work, *_) = token(acme), token(acme), works
+    worker.say(suspended(work, first))
+    complete_token(acme.scope, waitpoint_id=first, now=NOW)
+    (answer,) = worker.say(gone(work, first, second))
+    assert (answer.outcome, get(work.run).status) == ("released", RunStatus.QUEUED)
+    assert unsound() == []
+    (again,) = Worker(worker.version).claim()
+    assert (again.run, again.is_resumed, len(again.results)) == (work.run, True, 1)
+    assert worker.resume() == []
+    assert unsound() == []
+
+
+def test_what_has_left_is_said_again_to_no_effect(acme, worker, works):
+    point, (work, *_) = token(acme), works
+    worker.say(gone(work, point))
+    assert isinstance(worker.say(gone(work, point))[0], Stale)
+    assert unsound() == []

@@ -317,6 +317,7 @@ class _Batch:
             waitpoint_ids=waitpoints,
             needs_all=message.need == "all",
             releases=message.release,
+            has_left=message.left,
             executed_ms=policy.executed(message.executed_ms),
         )
         self._suspended[report.run_id] = report, suspension

@@ -71,22 +71,24 @@ class Suspension:
     """A run that waits from now on.
 
     `executed_ms` it has executed since it was handed out; they are added once its worker, which
-    `releases` it, keeps nothing of it any more.
+    `releases` it, keeps nothing of it any more. What `has_left` its process is let go in any case.
     """
 
     run_id: UUID
     waitpoint_ids: Sequence[UUID]
     needs_all: bool = False
     releases: bool = False
+    has_left: bool = False
     executed_ms: int = 0
 
 
 def suspend_runs(suspensions: Sequence[Suspension], *, now: datetime) -> set[UUID]:
     """Take the slots of blocked runs; returns those whose workers need keep nothing of them.
 
-    One whose wait is over already is woken at once, at its worker. A worker says a suspension again
-    after a broken connection, and when its run waits for more. The caller holds the locks of the
-    waitpoints and the runs, and has checked the generations; no run is named twice.
+    One whose wait is over already is woken at once, at its worker if that has kept it. A worker
+    says a suspension again after a broken connection, and when its run waits for more. The caller
+    holds the locks of the waitpoints and the runs, and has checked the generations; no run is named
+    twice.
     """
     if not suspensions:
         return set()
@@ -101,6 +103,7 @@ def suspend_runs(suspensions: Sequence[Suspension], *, now: datetime) -> set[UUI
             "runs": [each.run_id for each in suspensions],
             "alls": [each.needs_all for each in suspensions],
             "releases": [each.releases for each in suspensions],
+            "lefts": [each.has_left for each in suspensions],
             "executed": [each.executed_ms for each in suspensions],
             "waiters": [run_id for run_id, _ in pairs],
             "waitpoints": [waitpoint_id for _, waitpoint_id in pairs],

@@ -4,19 +4,20 @@
 --
 -- What a run waited for before is forgotten, unless it has been woken and must still be told. A run
 -- whose wait is over already keeps its lease, and so does one that has been woken: its worker goes on
--- with it. The caller holds the locks of the waitpoints, so what is read of them stays true, and those
+-- with it, unless its process has left: then it is for any worker. The caller holds the locks of the waitpoints, so what is read of them stays true, and those
 -- of the runs; no run is named twice.
 --
--- Tables: runs_waitpoint (read), runs_wait, runs_run, runs_attempt, runs_lease, runs_runevent
--- (written), runs_environmentslots, runs_queueslots, runs_lane (locked in this order, each in id
+-- Tables: runs_waitpoint (read), runs_wait, runs_run, runs_attempt, runs_lease, runs_readyrun,
+-- runs_runevent (written), runs_environmentslots, runs_queueslots, runs_lane (locked in this order, each in id
 -- order, and released). Returns every run, and the environments in which something may start now that
 -- could not before.
--- Parameters: runs uuid[], alls bool[], releases bool[], executed bigint[] (parallel);
+-- Parameters: runs uuid[], alls bool[], releases bool[], lefts bool[], executed bigint[] (parallel);
 -- waiters uuid[], waitpoints uuid[] (parallel, no pair twice); now.
 WITH told AS MATERIALIZED (
     SELECT * FROM unnest(
-        %(runs)s::uuid[], %(alls)s::bool[], %(releases)s::bool[], %(executed)s::bigint[]
-    ) AS t (run_id, needs_all, releases, executed_ms)
+        %(runs)s::uuid[], %(alls)s::bool[], %(releases)s::bool[], %(lefts)s::bool[],
+        %(executed)s::bigint[]
+    ) AS t (run_id, needs_all, releases, has_left, executed_ms)
 ),
 named AS MATERIALIZED (
     SELECT n.run_id, n.waitpoint_id, w.completed_at
@@ -34,8 +35,9 @@ state AS MATERIALIZED (
            r.status = 'QUEUED' AS is_woken, r.status = 'EXECUTING' AS is_new,
            l.lane_id, l.attempt_id, r.status = 'EXECUTING' AND l.holds_slot AS gives_slot,
            o.is_over AND r.status <> 'QUEUED' AS is_over,
-           t.releases AND r.status IN ('EXECUTING', 'WAITING') AND NOT o.is_over
-               AND l.attempt_id IS NOT NULL AS is_let_go
+           l.attempt_id IS NOT NULL AND r.status IN ('EXECUTING', 'WAITING', 'QUEUED') AND (
+               t.has_left OR (t.releases AND NOT o.is_over AND r.status <> 'QUEUED')
+           ) AS is_let_go
     FROM told t
     JOIN runs_run r ON r.id = t.run_id
     JOIN asked a ON a.run_id = t.run_id
@@ -58,7 +60,7 @@ waited AS (
 ),
 run AS (
     UPDATE runs_run r
-    SET status = 'WAITING', updated_at = %(now)s,
+    SET status = CASE WHEN s.is_woken THEN r.status ELSE 'WAITING' END, updated_at = %(now)s,
         suspended_attempt_id = CASE WHEN s.is_let_go THEN s.attempt_id ELSE r.suspended_attempt_id END,
         executed_ms = r.executed_ms + CASE WHEN s.is_let_go THEN s.executed_ms ELSE 0 END
     FROM state s
@@ -75,6 +77,10 @@ dropped AS (
 kept AS (
     UPDATE runs_lease SET holds_slot = false
     WHERE run_id IN (SELECT run_id FROM state WHERE gives_slot AND NOT is_let_go)
+),
+ready AS (
+    UPDATE runs_readyrun SET session_id = NULL
+    WHERE run_id IN (SELECT run_id FROM state WHERE is_let_go AND is_woken)
 ),
 event AS (
     INSERT INTO runs_runevent (id, run_id, environment_id, kind, status, attempt, at, detail)

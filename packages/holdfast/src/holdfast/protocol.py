@@ -157,7 +157,8 @@ class Suspended(Message):
     `waitpoints` names all; those in `times` and `inputs` exist from this message on. With
     `release` the worker lets go of a durable run: its journal is all that is kept, `executed_ms` is
     what this worker has executed of the attempt, and any worker gets it with Execute when it is
-    woken.
+    woken. With `left` its process has left it already; without, one that was woken in the meantime
+    stays and is resumed.
     """
 
     type: ClassVar[str] = "suspended"
@@ -169,6 +170,7 @@ class Suspended(Message):
     need: Literal["any", "all"] = "any"
     executed_ms: int = 0
     release: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

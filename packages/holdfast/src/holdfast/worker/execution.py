@@ -128,12 +128,15 @@ class Executions:
 
     def let_go(self, run: Run) -> None:
         """Only the rows of a waiting run are left: free its process, and forget it."""
-        process, run.process = run.process, None
-        self._record_span(run)
+        if run.process is not None:
+            self._leave(run, run.process)
         self._held.forget(run, kill=False)
         self._people.tell("evicted", run)
-        if process is None:
-            return
+
+    def _leave(self, run: Run, process: TaskProcess) -> None:
+        """Have the process of a run that waits leave it, for another run."""
+        run.process = None
+        self._record_span(run)
         if self._task(run).get("isolation") == "run":
             process.kill()
             return
@@ -226,20 +229,25 @@ class Executions:
             return  # it crossed an order to go on; the process says anew what it waits for
         times = [Timed(**time) for time in message["times"]]
         is_durable = bool(self._task(run).get("durable"))
+        leaves = is_durable and self._evictions.is_long(message["waitpoints"], times)
         run.suspended = Suspended(
             run=run.id,
             generation=run.generation,
             waitpoints=message["waitpoints"],
             times=times,
             executed_ms=message["executed_ms"],
-            release=is_durable and self._evictions.is_long(message["waitpoints"], times),
+            release=leaves,
+            left=leaves,
         )
         run.executed_before = (run.order.attempt_executed_ms + message["executed_ms"]) / 1000
         if run.deadline is not None:
             run.deadline.cancel()
             run.deadline = None
         self._held.report(run, run.suspended)
-        if is_durable and not run.suspended.release:
+        if leaves and run.process is not None:
+            # its place is free before the server has heard of it: what it recorded is kept here
+            self._leave(run, run.process)
+        elif is_durable:
             self._evictions.hold(run)
         self._people.tell("waiting", run)
         self._backlog.dispatch()

@@ -109,6 +109,8 @@ class Orders:
         if run.hold is not None:
             run.hold.cancel()
         if run.process is None:
+            if run.result is None:  # a server of before takes nothing that has left
+                self._executions.conclude(run, endings.process_ended(0, memory_kills=0))
             return
         run.process.send(run.to_resume(message))
         self._executions.arm_deadline(run)
