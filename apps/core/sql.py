@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import Field, JSONField, Model
 from psycopg.types.json import Jsonb
+
+from apps.core.transactions import is_outdated
 
 _MANY = 3  # rows from which COPY pays off
 
@@ -23,7 +25,20 @@ def load(app: str, name: str) -> str:
 
 
 def rows(statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run a statement on the current connection and return its rows by column name."""
+    """Run a statement on the current connection and return its rows by column name.
+
+    Outside of a transaction, one that was prepared before a migration is prepared anew.
+    """
+    try:
+        return _rows(statement, parameters)
+    except DatabaseError as error:
+        if connection.in_atomic_block or not is_outdated(error):
+            raise
+    connection.close()
+    return _rows(statement, parameters)
+
+
+def _rows(statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         if cursor.description is None:

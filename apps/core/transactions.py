@@ -1,4 +1,4 @@
-"""Transactions that are tried again when PostgreSQL picked them as a deadlock's victim."""
+"""Transactions that are tried again when PostgreSQL refused them for a reason that passes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 from psycopg import errors
 
 P = ParamSpec("P")
@@ -16,7 +16,7 @@ _TRIES = 5
 
 
 def retried(operation: Callable[P, T]) -> Callable[P, T]:
-    """Run `operation` in a transaction, again after a deadlock or serialization failure.
+    """Run `operation` in a transaction, again after a failure that the next try may not have.
 
     Inside another transaction it simply joins it: only the outermost can be tried again.
     """
@@ -29,9 +29,11 @@ def retried(operation: Callable[P, T]) -> Callable[P, T]:
             try:
                 with transaction.atomic():
                     return operation(*args, **kwargs)
-            except OperationalError as error:
+            except DatabaseError as error:
                 if not is_transient(error):
                     raise
+                if is_outdated(error):
+                    connection.close()
         with transaction.atomic():
             return operation(*args, **kwargs)
 
@@ -40,4 +42,14 @@ def retried(operation: Callable[P, T]) -> Callable[P, T]:
 
 def is_transient(error: Exception) -> bool:
     """Whether the same transaction may succeed when it is simply tried again."""
-    return isinstance(error.__cause__, errors.DeadlockDetected | errors.SerializationFailure)
+    return is_outdated(error) or isinstance(
+        error.__cause__, errors.DeadlockDetected | errors.SerializationFailure
+    )
+
+
+def is_outdated(error: Exception) -> bool:
+    """Whether this connection has prepared statements from before a migration.
+
+    PostgreSQL refuses to run those whose columns have become more, on this connection for ever.
+    """
+    return isinstance(error.__cause__, errors.FeatureNotSupported)
