@@ -14,7 +14,7 @@ from holdfast.cli import profiles
 from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.profiles import Profile
 from holdfast.cli.session import Session, pass_session
-from holdfast.cli.tree import Command
+from holdfast.cli.tree import Command, Group
 from holdfast.client import SyncHoldfastClient
 from holdfast.client.results import Identity
 
@@ -69,6 +69,22 @@ def whoami(session: Session) -> None:
     """Show who is signed in, and where."""
     identity = session.personal().account.whoami(project=session.project_ref)
     _show_identity(session, session.profile_name, identity)
+
+
+@click.group(cls=Group)
+def account() -> None:
+    """Your account: rename."""
+
+
+@account.command()
+@click.argument("name", metavar="NAME")
+@pass_session
+def rename(session: Session, name: str) -> None:
+    """Change how you are called; an empty NAME leaves your address."""
+    session.output.show(
+        session.personal().account.rename(name),
+        [("name", lambda person: person.name), ("email", lambda person: person.email)],
+    )
 
 
 @click.command("profiles", cls=Command)

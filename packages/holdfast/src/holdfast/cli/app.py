@@ -9,13 +9,17 @@ from collections.abc import Sequence
 import click
 
 from holdfast.cli import (
+    access_tokens,
     account,
     batch,
     bulk,
     deploy,
     dev,
+    environments,
     histories,
     init,
+    members,
+    organizations,
     queues,
     runs,
     schedules,
@@ -61,6 +65,17 @@ for _command in (
     schedules.schedules,
     tokens.tokens,
     variables.env,
+    environments.environments,
+    environments.branches,
+    environments.keys,
+    organizations.orgs,
+    organizations.projects,
+    members.members,
+    members.invites,
+    members.audit,
+    access_tokens.access_tokens,
+    access_tokens.sessions,
+    account.account,
     worker.worker,
 ):
     holdfast.add_command(_command)

@@ -16,7 +16,7 @@ from holdfast.archive import Archive
 from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Column, age, duration
 from holdfast.cli.session import Session, here, pass_session
-from holdfast.cli.tree import Command
+from holdfast.cli.tree import Command, Group
 from holdfast.client import SyncHoldfastClient
 from holdfast.client.results import Deployment
 from holdfast.manifest import sdk_version
@@ -100,7 +100,7 @@ def promote(session: Session, version: str) -> None:
     session.output.show({"version": version}, [("current", lambda row: row["version"])])
 
 
-@click.command(cls=Command)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option(
     "--limit",
     type=click.IntRange(1, 100),
@@ -109,12 +109,46 @@ def promote(session: Session, version: str) -> None:
     metavar="N",
     help="How many.",
 )
-@pass_session
-def deployments(session: Session, limit: int) -> None:
-    """List what was shipped, newest first.
+@click.pass_context
+def deployments(context: click.Context, limit: int) -> None:
+    """What was shipped, newest first; or show, cancel one of it.
 
     What was shipped to prod, unless --env says otherwise.
     """
+    if context.invoked_subcommand is None:
+        _list(context.ensure_object(Session), limit)
+
+
+@deployments.command()
+@click.argument("deployment_id", metavar="DEPLOYMENT")
+@pass_session
+def show(session: Session, deployment_id: str) -> None:
+    """Show DEPLOYMENT, with its error when it failed."""
+    session.output.show(
+        session.client("prod").deployments.retrieve(deployment_id),
+        [
+            ("deployment", lambda d: d.id),
+            ("status", lambda d: d.status),
+            ("version", lambda d: d.version),
+            ("current", lambda d: d.is_current or None),
+            ("created", lambda d: d.created_at),
+            ("deployed", lambda d: d.deployed_at),
+            ("error", lambda d: d.error and d.error.message),
+            ("tasks", lambda d: ", ".join(_task_name(task) for task in d.tasks)),
+        ],
+    )
+
+
+@deployments.command()
+@click.argument("deployment_id", metavar="DEPLOYMENT")
+@pass_session
+def cancel(session: Session, deployment_id: str) -> None:
+    """Stop DEPLOYMENT before it is done; nothing changes for runs."""
+    session.client("prod").deployments.cancel(deployment_id)
+    session.output.show([{"id": deployment_id}], [("CANCELED", lambda row: row["id"])])
+
+
+def _list(session: Session, limit: int) -> None:
     page = session.client("prod").deployments.list(size=limit).first()
     session.output.show(
         page.data[:limit],

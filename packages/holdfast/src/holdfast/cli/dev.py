@@ -45,6 +45,7 @@ def dev(session: Session, /, capacity: int, echo: bool) -> Exit:
     Ctrl-C finishes what runs; a second Ctrl-C stops it.
     """
     project = session.local_project
+    session.without_branch()
     target = session.target("dev")
     where = f"{target.environment} at {target.api_url}"
     session.output.note(f"Developing {here(project.root)} for {where}")

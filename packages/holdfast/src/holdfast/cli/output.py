@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,8 @@ _TONES = {
 # Piped output is never cut or wrapped to the width of a terminal that is not there.
 _UNBOUNDED = 100_000
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 Column = tuple[str, Callable[[Any], Any]]
 
 
@@ -61,6 +64,12 @@ class Output:
             self._print_rows(value, columns)
         else:
             self._print_fields(value, columns)
+
+    def csv(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+        """Print rows for a spreadsheet; a text that it would take for a formula is quoted."""
+        writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _plain(row.get(name)) for name in names} for row in rows)
 
     def line(self, text: str | Text, record: Any = None) -> None:
         """Print one line of a stream; in JSON its `record`, as one line too."""
@@ -146,6 +155,12 @@ def _cell(value: Any) -> Text:
     if isinstance(value, dict | list | tuple):
         return Text(json.dumps(dump(value), ensure_ascii=False))
     return Text(str(value), style=_TONES.get(str(value), ""))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def moment(at: datetime) -> str:

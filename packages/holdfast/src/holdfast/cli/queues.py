@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from holdfast.cli.exits import CliError, Exit
@@ -60,6 +62,16 @@ _FIELDS: list[Column] = [
 ]
 
 
+_KEY_FIELDS: list[Column] = [
+    ("queue", lambda limit: limit.name),
+    ("key", lambda limit: limit.concurrency_key),
+    ("limit", lambda limit: limit.per_key.current),
+    ("of the queue", lambda limit: limit.per_key.base),
+    ("until", lambda limit: limit.per_key.expires_at),
+    ("running", lambda limit: limit.running),
+]
+
+
 @click.group(cls=Group)
 def queues() -> None:
     """Queues: list, show, pause, resume, override, reset.
@@ -109,9 +121,11 @@ def resume(session: Session, queue: str) -> None:
 @click.option(
     "--percent", type=click.FloatRange(0, 100), metavar="P", help="Of the environment's limit."
 )
+@click.option("--key", metavar="KEY", help="Only for this concurrency key, for a while.")
+@click.option("--for", "ttl", metavar="LENGTH", help="How long, for a key; 7d.")
 @pass_session
 def override(
-    session: Session, queue: str, limit: int | None, total: int | None, percent: float | None
+    session: Session, /, queue: str, key: str | None, ttl: str | None, **limits: Any
 ) -> None:
     """Override the limits of a queue until they are reset.
 
@@ -120,7 +134,34 @@ def override(
     \b
     holdfast queues override emails 5
     holdfast queues override task/resize --percent 50 --env prod
+    holdfast queues override emails 1 --key customer-7 --for 12h
     """
+    if key is not None:
+        _override_key(session, queue, key, ttl=ttl, **limits)
+    elif ttl is not None:
+        raise CliError("--for is for one --key.", Exit.USAGE)
+    else:
+        _override_queue(session, queue, **limits)
+
+
+def _override_key(
+    session: Session,
+    queue: str,
+    key: str,
+    *,
+    limit: int | None,
+    ttl: str | None,
+    **others: float | None,
+) -> None:
+    if limit is None or any(other is not None for other in others.values()):
+        raise CliError("A key has a LIMIT, and neither --total nor --percent.", Exit.USAGE)
+    changed = session.client().queues.override_key(queue, key, limit, ttl=ttl)
+    session.output.show(changed, _KEY_FIELDS)
+
+
+def _override_queue(
+    session: Session, queue: str, *, limit: int | None, total: int | None, percent: float | None
+) -> None:
     if limit is None and total is None and percent is None:
         raise CliError("Say LIMIT, --total or --percent.", Exit.USAGE)
     changed = session.client().queues.override(
@@ -131,7 +172,11 @@ def override(
 
 @queues.command()
 @click.argument("queue", metavar="QUEUE")
+@click.option("--key", metavar="KEY", help="Only that of this concurrency key.")
 @pass_session
-def reset(session: Session, queue: str) -> None:
+def reset(session: Session, queue: str, key: str | None) -> None:
     """Let the limits in code count again."""
+    if key is not None:
+        session.output.show(session.client().queues.reset_key(queue, key), _KEY_FIELDS)
+        return
     session.output.show(session.client().queues.reset(queue), _FIELDS)

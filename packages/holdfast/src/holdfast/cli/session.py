@@ -38,6 +38,7 @@ class Options:
     api_url: str | None = None
     env: str | None = None
     project: str | None = None
+    branch: str | None = None
     is_json: bool = False
 
 
@@ -49,6 +50,7 @@ class Target:
     secret_key: str
     environment: str
     project: str | None
+    branch: str | None = None
 
 
 class Session:
@@ -122,9 +124,37 @@ class Session:
             "Which project? Say --project proj_…, or put `ref` into holdfast.toml.", Exit.USAGE
         )
 
+    @property
+    def environment(self) -> str:
+        """The environment that options name, for what only a person may do to it."""
+        return self.options.env or ("preview" if self.options.branch else "dev")
+
+    def organization(self, named: str | None) -> str:
+        """The slug of the organization that is meant: named, the project's, or the only one."""
+        if named:
+            return named
+        client = self.personal()
+        if self.project_ref:
+            return client.projects.retrieve(self.project_ref).organization.slug
+        found = [each.slug for each in client.organizations.list()]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(found) or "none yet"
+        raise CliError(f"Which organization? Say --org SLUG ({names}).", Exit.USAGE)
+
+    def confirm(self, question: str, *, is_sure: bool) -> None:
+        """Ask once before something is gone; raises CliError where nobody can answer."""
+        if is_sure:
+            return
+        if not self.output.is_interactive:
+            raise CliError(f"{question} Say --yes to go on without being asked.", Exit.USAGE)
+        if not click.confirm(question, err=True):
+            raise click.Abort
+
     def personal(self) -> SyncHoldfastClient:
         """A client that acts as the person who is signed in; raises MissingCredentialsError."""
-        return self._client(api_url=self.api_url, access_token=self._require_token())
+        token = self._require_token()
+        return self._client(api_url=self.api_url, access_token=token, branch=self.options.branch)
 
     def anonymous(self) -> SyncHoldfastClient:
         """A client without any credentials, for signing in."""
@@ -141,15 +171,17 @@ class Session:
                 secret_key=key,
                 environment=_environment_of(key),
                 project=self.project_ref,
+                branch=self.options.branch,
             )
-        environment = self.options.env or default_environment
+        branch = self.options.branch
+        environment = self.options.env or ("preview" if branch else default_environment)
         project = self.require_project_ref()
         try:
             access = self.personal().account.environment(project, environment)
         except NotFoundError:
             raise CliError(
                 f"{self.api_url} has no project {project} with an environment {environment!r} "
-                "that you may see.",
+                f"{f'and a branch {branch!r} ' if branch else ''}that you may see.",
                 Exit.NOT_FOUND,
             ) from None
         return Target(
@@ -157,12 +189,20 @@ class Session:
             secret_key=access.api_key,
             environment=environment,
             project=project,
+            branch=branch,
         )
 
     def client(self, default_environment: str = "dev") -> SyncHoldfastClient:
         """A client that acts in the environment that is meant."""
         target = self.target(default_environment)
-        return self._client(api_url=target.api_url, secret_key=target.secret_key)
+        return self._client(
+            api_url=target.api_url, secret_key=target.secret_key, branch=target.branch
+        )
+
+    def without_branch(self) -> None:
+        """Refuse --branch where it would not be heard; raises CliError."""
+        if self.options.branch:
+            raise CliError("Workers serve whole environments: leave --branch out.", Exit.USAGE)
 
     def close(self) -> None:
         """Close all clients."""

@@ -40,6 +40,9 @@ def shared_options() -> list[click.Parameter]:
         _option("--api-url", field="api_url", metavar="URL", help="The server, by its address."),
         _option("--project", field="project", metavar="REF", help="The project: proj_…"),
         _option("--env", field="env", type=click.Choice(ENVIRONMENTS), help="The environment."),
+        _option(
+            "--branch", field="branch", metavar="NAME", help="The branch of preview, or of dev."
+        ),
     ]
 
 

@@ -61,6 +61,7 @@ def worker(
     """
     if not version:
         raise CliError("Which version is this? Say --version or set HOLDFAST_VERSION.", Exit.USAGE)
+    session.without_branch()
     target = session.target("prod")
     session.output.note(f"Working for {target.environment} at {target.api_url}, version {version}")
     options = WorkerOptions(

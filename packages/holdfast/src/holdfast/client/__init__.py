@@ -24,9 +24,12 @@ from holdfast._http import (
     SyncTransport,
 )
 from holdfast.client import triggers
-from holdfast.client.account import Account
+from holdfast.client.account import AccessTokens, Account, Sessions
 from holdfast.client.bulk import BulkActions
 from holdfast.client.deployments import Deployments
+from holdfast.client.environments import Branches, Environments, Keys
+from holdfast.client.members import AuditLog, Invites, Members
+from holdfast.client.organizations import Organizations, Projects
 from holdfast.client.packets import Packets
 from holdfast.client.queues import Queues
 from holdfast.client.results import BatchHandle, RunHandle
@@ -80,6 +83,16 @@ class _Client(Group[Transport]):
         self.variables: Variables[Transport] = Variables(settings, transport)
         self.deployments: Deployments[Transport] = Deployments(settings, transport)
         self.account: Account[Transport] = Account(settings, transport)
+        self.access_tokens: AccessTokens[Transport] = AccessTokens(settings, transport)
+        self.sessions: Sessions[Transport] = Sessions(settings, transport)
+        self.organizations: Organizations[Transport] = Organizations(settings, transport)
+        self.projects: Projects[Transport] = Projects(settings, transport)
+        self.members: Members[Transport] = Members(settings, transport)
+        self.invites: Invites[Transport] = Invites(settings, transport)
+        self.audit: AuditLog[Transport] = AuditLog(settings, transport)
+        self.environments: Environments[Transport] = Environments(settings, transport)
+        self.branches: Branches[Transport] = Branches(settings, transport)
+        self.keys: Keys[Transport] = Keys(settings, transport)
 
     @property
     def api_url(self) -> str:

@@ -102,6 +102,21 @@ class Deployments(Group[Transport]):
         )
 
     @operation
+    def cancel(self, deployment_id: str) -> Flow[None]:
+        """Stop a deployment that is not done; nothing changes for runs.
+
+        Raises:
+            ConflictError: It is done.
+        """
+        return self._send(
+            Call(
+                method="POST",
+                path=f"/api/v1/deployments/{quote(deployment_id, safe='')}/cancel",
+                parse=lambda _response: None,
+            )
+        )
+
+    @operation
     def current(self) -> Flow[Deployment]:
         """The deployment whose version runs now."""
         return self._send(

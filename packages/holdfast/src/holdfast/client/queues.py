@@ -79,6 +79,27 @@ class QueueInfo(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyBound(Result):
+    """The bound of one key: the queue's own, or an override that ends at `expires_at`."""
+
+    current: int | None = None
+    base: int | None = None
+    override: int | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimit(Result):
+    """One concurrency key of a queue: its bound, and how many of its runs hold a place."""
+
+    name: str
+    concurrency_key: str
+    per_key: KeyBound
+    running: int = 0
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace(Result):
     """Where in a list a page is."""
 
@@ -162,6 +183,30 @@ class Queues(Group[Transport]):
     def reset(self, name: str) -> Flow[QueueInfo]:
         """Let the limits in code count again."""
         return self._change(name, "/concurrency/reset", {})
+
+    @operation
+    def override_key(
+        self, name: str, key: str, concurrency_limit: int, *, ttl: str | None = None
+    ) -> Flow[KeyLimit]:
+        """Put another limit on one concurrency key of a queue, for a while.
+
+        Args:
+            name: The queue's name, ``task/<id>`` for a task's own.
+            key: The concurrency key.
+            concurrency_limit: Runs of the key at once; 0 starts nothing.
+            ttl: How long it counts, such as ``12h``; 7 days when None.
+        """
+        body = {"concurrencyKey": key, "perKey": concurrency_limit, "ttl": ttl}
+        return self._limit(name, "/override", body)
+
+    @operation
+    def reset_key(self, name: str, key: str) -> Flow[KeyLimit]:
+        """Let the queue's limit count for a concurrency key again."""
+        return self._limit(name, "/reset", {"concurrencyKey": key})
+
+    def _limit(self, name: str, what: str, body: dict[str, Any]) -> Flow[KeyLimit]:
+        path = f"/api/v1/concurrency-limits/{quote(name, safe='')}{what}"
+        return self._send(Call(method="POST", path=path, body=body, parse=read(KeyLimit)))
 
     def _change(self, name: str, what: str, body: dict[str, Any]) -> Flow[QueueInfo]:
         path, kind = _path(name)
