@@ -119,9 +119,7 @@ def hints_of_keys(scope: OrganizationScope, ids: Iterable[UUID]) -> dict[UUID, s
     return {key.id: key.name or key.hint for key in keys}
 
 
-def names_of_actors(
-    scope: OrganizationScope, entries: Iterable[AuditEntry]
-) -> dict[UUID | None, str]:
+def names_of_actors(scope: OrganizationScope, entries: Iterable[AuditEntry]) -> dict[UUID, str]:
     """What those are called who caused changes: people by name, keys by what may be shown."""
     ids: dict[str, set[UUID]] = {"user": set(), "key": set()}
     for entry in entries:

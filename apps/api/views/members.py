@@ -214,7 +214,7 @@ class AuditLog(Endpoint):
         return Response({"data": shown, "pagination": pagination(page, now=self.now)})
 
 
-def _entry(entry: Any, names: Mapping[UUID | None, str]) -> dict[str, Any]:
+def _entry(entry: Any, names: Mapping[UUID, str]) -> dict[str, Any]:
     unnamed = "Holdfast" if entry.actor_kind == "system" else f"a {entry.actor_kind}"
     prefix = {"user": "user", "key": "key"}.get(entry.actor_kind)
     return {
