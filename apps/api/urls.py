@@ -16,6 +16,7 @@ from apps.api.views import (
     deployments,
     environments,
     explanations,
+    inputs,
     journals,
     keys,
     members,
@@ -95,6 +96,9 @@ urlpatterns = [
         waitpoints.RunTokenWait.as_view(),
     ),
     path("engine/v1/runs/<str:run>/wait/duration", waitpoints.RunTimeWait.as_view()),
+    # Inputs; what was sent is read as a stream, see apps.realtime.routes
+    path("realtime/v1/streams/<str:run>/input/<path:key>", inputs.RunInput.as_view()),
+    path("api/v1/runs/<str:run>/input-streams/wait", inputs.RunInputWait.as_view()),
     # Schedules
     path("api/v1/schedules", schedules.ScheduleList.as_view()),
     path("api/v1/schedules/upcoming", schedules.UpcomingTimes.as_view()),

@@ -31,6 +31,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "dequeued": ("Given to a worker", "info", "circle-dot"),
     "started": ("Attempt started", "info", "play"),
     "waiting": ("Began to wait", "wait", "hourglass"),
+    "input": ("Was sent input", "info", "mail"),
     "woken": ("Wait over", "wait", "bell"),
     "resumed": ("Resumed", "info", "play"),
     "retrying": ("Retrying", "warn", "rotate-ccw"),
@@ -71,4 +72,6 @@ def _of_status(event: Any) -> tuple[str, str, str]:
 def _note(detail: dict[str, Any]) -> str:
     if waits := detail.get("waitpoints"):
         return f"for {len(waits)} {'thing' if len(waits) == 1 else 'things'}"
+    if key := detail.get("input"):
+        return str(key)
     return str(detail.get("reason") or detail.get("error") or "")

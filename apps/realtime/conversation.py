@@ -62,13 +62,13 @@ async def conversation(subscriber: Subscriber, asked: Asked) -> AsyncIterator[Me
     if first := subscriber.beat():
         yield first
     loop = asyncio.get_running_loop()
-    check_at = loop.time() + _until_check()
+    check_at = loop.time() + until_check()
     while True:
         if loop.time() >= check_at:
-            if not await _is_still_open(asked.credentials):
+            if not await is_still_open(asked.credentials):
                 yield messages.end("unauthorized")
                 return
-            check_at = loop.time() + _until_check()
+            check_at = loop.time() + until_check()
         patience = min(limits().heartbeat_seconds, max(0.0, check_at - loop.time()))
         if message := await _next(subscriber, patience):
             yield message
@@ -82,12 +82,13 @@ async def _next(subscriber: Subscriber, seconds: float) -> Message | None:
         return subscriber.beat()
 
 
-def _until_check() -> float:
+def until_check() -> float:
     """Not all at the same time: streams open together when a server comes back."""
     return limits().recheck_seconds * random.uniform(0.5, 1.0)  # noqa: S311 -- only spreads load
 
 
-async def _is_still_open(credentials: Credentials) -> bool:
+async def is_still_open(credentials: Credentials) -> bool:
+    """Whether these credentials open what they did; asked every `until_check` seconds."""
     try:
         await hub().access.run(identify, credentials, now=clock.now())
     except Outage:

@@ -37,9 +37,10 @@ class Subscriber:
     in memory, and looks at everything anew when it is ready to.
     """
 
-    def __init__(self, channel: Channel, wanted: Wanted, holder: str) -> None:
+    def __init__(self, channel: Channel, wanted: Wanted, watcher: Watcher) -> None:
         self.wanted = wanted
-        self.holder = holder
+        self.scope = watcher.scope
+        self.holder = watcher.holder
         self._channel = channel
         self._waiting: deque[Message] = deque()
         self._is_behind = False
@@ -143,7 +144,7 @@ class Hub:
         except BaseException:
             self._release(watcher.holder)
             raise
-        subscriber = Subscriber(channel, wanted, watcher.holder)
+        subscriber = Subscriber(channel, wanted, watcher)
         channel.add(subscriber)
         self._ensure_running()
         return subscriber

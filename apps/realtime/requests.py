@@ -13,15 +13,15 @@ from apps.realtime.conversation import Asked, parse
 TOKEN_PROTOCOL = "bearer."  # noqa: S105 -- a browser's WebSocket can send no header but this one
 
 
-def asked_by(scope: dict[str, Any]) -> Asked:
-    """What a request asks for; raises Invalid or NotFound."""
+def asked_by(scope: dict[str, Any], *, place: str | None = None) -> Asked:
+    """What a request asks for, since this place or its Last-Event-ID; raises Invalid, NotFound."""
     bearer = _bearer(scope)
     return parse(
         scope["query_string"].decode("latin-1"),
         bearer=bearer,
         session_key="" if bearer else _session_key(scope),
         branch=header(scope, b"x-trigger-branch"),
-        place=header(scope, b"last-event-id"),
+        place=header(scope, b"last-event-id") if place is None else place,
     )
 
 

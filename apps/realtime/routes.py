@@ -1,4 +1,4 @@
-"""Where realtime is reached: one address, as a stream of events or as a WebSocket."""
+"""Where realtime is reached: streams of events, or a WebSocket, and the inputs of runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django.urls import path
 
+from apps.realtime import inputs
 from apps.realtime.sockets import socket
 from apps.realtime.streams import events
 
@@ -20,8 +21,11 @@ def with_streams(application: Callable[..., Any]) -> Callable[..., Any]:
     """Serve the streams beside an application, which answers everything else."""
 
     async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] == f"/{PATH}" and scope["method"] == "GET":
+        is_read = scope["method"] == "GET"
+        if is_read and scope["path"] == f"/{PATH}":
             await events(scope, receive, send)
+        elif is_read and inputs.PATH.fullmatch(scope["path"]):
+            await inputs.input_items(scope, receive, send)
         else:
             await application(scope, receive, send)
 

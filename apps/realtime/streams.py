@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from apps.realtime import messages
 from apps.realtime.access import refusal
 from apps.realtime.conversation import Asked, begin, conversation
 from apps.realtime.flow import Flow, Stalled
-from apps.realtime.hub import Subscriber, hub
+from apps.realtime.hub import hub
 from apps.realtime.requests import asked_by, header
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -28,7 +28,7 @@ _HEADERS = [
 ]
 _ANY_ORIGIN = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"retry-after"),
+    (b"access-control-expose-headers", b"retry-after, x-stream-version"),
 ]
 _RETRY = b"retry: 2000\n\n"
 
@@ -37,30 +37,39 @@ async def events(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """`GET /realtime/v1/events`."""
     try:
         asked = asked_by(scope)
-        _check_site(scope, asked)
+        check_site(scope, asked)
         subscriber = await begin(asked)
     except DomainError as error:
-        await _refuse(send, error)
+        await refuse(send, error)
         return
+    told = (message.as_event async for message in conversation(subscriber, asked))
+    # a server that stops says so, and clients come back to another one, or to this again
+    goodbye = messages.end("shutdown").as_event
     try:
-        await _serve(subscriber, asked, receive, send)
+        await serve(told, receive, send, headers=headers_for(asked), goodbye=goodbye)
     finally:
         hub().leave(subscriber)
 
 
-async def _serve(subscriber: Subscriber, asked: Asked, receive: Receive, send: Send) -> None:
-    headers = _HEADERS if asked.credentials.is_cookie else _HEADERS + _ANY_ORIGIN
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+async def serve(
+    told: AsyncIterator[bytes],
+    receive: Receive,
+    send: Send,
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
+    goodbye: bytes = b"",
+) -> None:
+    """Send events as they come, until there are no more or the client is gone."""
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers]})
     await send({"type": "http.response.body", "body": _RETRY, "more_body": True})
-    speaker = asyncio.ensure_future(_speak(subscriber, asked, send))
+    speaker = asyncio.ensure_future(_speak(told, send))
     listener = asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait({speaker, listener}, return_when=asyncio.FIRST_COMPLETED)
         if speaker.done():
             speaker.result()
     except asyncio.CancelledError:
-        # the server is stopping: say so, and clients come back to another one, or to this again
-        await _close(send, messages.end("shutdown").as_event)
+        await _close(send, goodbye)
         raise
     finally:
         for task in (speaker, listener):
@@ -69,11 +78,11 @@ async def _serve(subscriber: Subscriber, asked: Asked, receive: Receive, send: S
                 await task
 
 
-async def _speak(subscriber: Subscriber, asked: Asked, send: Send) -> None:
+async def _speak(told: AsyncIterator[bytes], send: Send) -> None:
     with Flow(send) as flow, suppress(Stalled):
-        async for message in conversation(subscriber, asked):
+        async for event in told:
             await flow.room()
-            await send({"type": "http.response.body", "body": message.as_event, "more_body": True})
+            await send({"type": "http.response.body", "body": event, "more_body": True})
     await _close(send)
 
 
@@ -82,17 +91,23 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+def headers_for(asked: Asked) -> list[tuple[bytes, bytes]]:
+    """The headers of a stream: pages of any origin may read it, unless a cookie opened it."""
+    return _HEADERS if asked.credentials.is_cookie else _HEADERS + _ANY_ORIGIN
+
+
 async def _close(send: Send, body: bytes = b"") -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _check_site(scope: dict[str, Any], asked: Asked) -> None:
+def check_site(scope: dict[str, Any], asked: Asked) -> None:
     """Another site's page must not hold streams of a person who happens to be signed in."""
     if asked.credentials.is_cookie and header(scope, b"sec-fetch-site") == "cross-site":
         raise Forbidden("A page of another site sends no cookies here: use a public token")
 
 
-async def _refuse(send: Send, error: DomainError) -> None:
+async def refuse(send: Send, error: DomainError) -> None:
+    """Answer with an error as clients of the API know it."""
     headers = [(b"content-type", b"application/json"), *_ANY_ORIGIN]
     if isinstance(error, LimitExceeded):
         seconds = math.ceil(float(error.detail["retry_after"]))

@@ -179,6 +179,11 @@ def is_input_key(key: str, limits: Limits) -> bool:
     return 0 < len(key) <= limits.name_length and is_storable(key)
 
 
+def is_item(key: str, seq: int, limits: Limits) -> bool:
+    """Whether an input may ever have this item."""
+    return is_input_key(key, limits) and 0 <= seq < limits.inputs_per_run
+
+
 def check_input(key: str, data: str | None, limits: Limits) -> None:
     """Raise Invalid for a name that an input cannot have, TooLarge for an item over the limit."""
     if not is_input_key(key, limits):

@@ -82,7 +82,11 @@ def _batches(points: Sequence[Waitpoint]) -> str:
 
 
 def _inputs(points: Sequence[Waitpoint]) -> str:
-    return "for input"
+    names = [repr(point.key) for point in points]
+    until = max((point.due_at for point in points if point.due_at), default=None)
+    if len(names) > 1:
+        return f"for one of the inputs {', '.join(dict.fromkeys(names))}"
+    return f"for input {names[0]}" + (f", until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "")
 
 
 _PHRASES: dict[str, Callable[[Sequence[Waitpoint]], str]] = {

@@ -110,6 +110,8 @@ BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
     "POST /api/v1/runs/%(run)s/tags": {"tags": ["mine"]},
     "PUT /api/v1/runs/%(run)s/metadata": {"metadata": {"mine": True}},
     "POST /api/v1/idempotencyKeys/%(key)s/reset": {"taskIdentifier": "resize"},
+    "POST /realtime/v1/streams/%(run)s/input/%(key)s": {"data": "mine"},
+    "POST /api/v1/runs/%(run)s/input-streams/wait": {"streamId": "approval"},
     "POST /engine/v1/runs/%(run)s/wait/duration": {"date": "2031-01-01T00:00:00Z"},
     "POST /api/v1/schedules": {"task": "resize", "every": 60, "deduplicationKey": "mine"},
     "PUT /api/v1/schedules/%(schedule)s": {"task": "resize", "every": 60},

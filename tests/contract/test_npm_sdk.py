@@ -281,6 +281,19 @@ def test_tokens_made_completed_and_listed(drive):
     assert found["tagged"] == [found["id"]]
 
 
+def test_inputs_sent_and_read_as_a_stream(drive):
+    found = drive("inputs")
+
+    assert found["told"] == [
+        {"approved": True}, "from a browser", {"late": [1]}, {"late": [1]},
+    ]  # fmt: skip
+    assert found["parts"] == [["0", "number"], ["1", "number"], ["2", "number"]]
+    assert found["end"] is True
+    assert found["made"] == [False, False, True]
+    assert found["refused"]["kind"] == "PermissionDeniedError"
+    assert (found["over"]["kind"], found["over"]["status"]) == ("BadRequestError", 400)
+
+
 def test_a_large_payload_is_offloaded_and_read_back(drive):
     found = drive("large")
 

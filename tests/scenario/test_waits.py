@@ -136,3 +136,17 @@ def test_waits_nested_fifty_deep_at_a_limit_of_one_end(shop):
     run = shop.finished(shop.client.trigger("nest", {"depth": DEPTH}).id, within=420)
     assert (run.status, run.output) == ("COMPLETED", DEPTH)
     assert eventually(sound)
+
+
+@pytest.mark.parametrize("task", ["chat", "chat_held"])
+def test_a_run_is_sent_input_while_it_waits_and_before(shop, task):
+    shop.start_worker()
+    handle = shop.client.trigger(task, 3)
+    shop.client.runs.send_input(handle.id, "message", "a")
+    shop.client.runs.send_input(handle.id, "message", "b")
+    eventually(lambda: Waitpoint.objects.filter(kind=WaitpointKind.INPUT, seq=2).exists())
+    eventually(lambda: shop.client.runs.retrieve(handle.id).status == "WAITING")
+    shop.client.runs.send_input(handle.id, "message", "c")
+    run = shop.finished(handle.id)
+    assert (run.status, [word.lower() for word in run.output]) == ("COMPLETED", ["a", "b", "c"])
+    assert eventually(sound)

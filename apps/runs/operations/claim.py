@@ -113,7 +113,14 @@ def waitpoint_result(waitpoint: Waitpoint) -> WaitpointResult:
         output=waitpoint.output,
         output_type=waitpoint.output_type,
         error=waitpoint.error,
+        key=waitpoint.key,
+        seq=waitpoint.seq,
+        due_ms=_milliseconds(waitpoint.due_at) if waitpoint.key else None,
     )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
 
 
 def _execute(offers: Sequence[Offer], *, now: datetime) -> tuple[list[Answer], frozenset[UUID]]:

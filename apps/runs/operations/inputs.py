@@ -27,8 +27,9 @@ from apps.runs import policy
 from apps.runs.errors import InputTooLate, no_input
 from apps.runs.facts import RunsNoted
 from apps.runs.limits import limits
-from apps.runs.models import Input, Run, RunEvent, Waitpoint
+from apps.runs.models import Input, Lease, Run, RunEvent, Waitpoint
 from apps.runs.operations.keys import Hold, hold_keys
+from apps.runs.operations.reports import Report
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import KeyKind, WaitpointKind
 
@@ -60,17 +61,25 @@ def send_input(scope: Scope, *, run_id: UUID, item: Item, now: datetime) -> Sent
     require(scope.actor, Permission.RUNS_WRITE)
     policy.check_input(item.key, item.data, limits())
     policy.check_key(item.part, limits(), field="part")
-    if not Run.objects.within(scope.environment_id).filter(pk=run_id).exists():
-        raise NotFound
+    _check_open(scope, run_id)
     _lock_inputs([run_id])
     sent = Input.objects.filter(run_id=run_id, key=item.key)
     if item.part is not None and (known := sent.filter(part=item.part).first()):
         return SentInput(seq=known.seq, is_cached=True)
     latest = sent.order_by("-seq").values_list("seq", flat=True).first()
     kept = _keep(run_id, item, seq=0 if latest is None else latest + 1, now=now)
-    _complete(kept, now=now)
+    awaited = _lock_awaited(kept)
     _note(kept, now=now)
+    _complete(awaited, kept, now=now)
     return SentInput(seq=kept.seq, is_cached=False)
+
+
+def _check_open(scope: Scope, run_id: UUID) -> None:
+    run = Run.objects.within(scope.environment_id).only("status").filter(pk=run_id).first()
+    if run is None:
+        raise NotFound
+    if run.is_final:
+        raise InputTooLate
 
 
 def _lock_inputs(run_ids: Iterable[UUID]) -> None:
@@ -96,16 +105,11 @@ def _keep(run_id: UUID, item: Item, *, seq: int, now: datetime) -> Input:
     return kept
 
 
-def _complete(item: Input, *, now: datetime) -> None:
+def _lock_awaited(item: Input) -> list[UUID]:
     waited = Waitpoint.objects.filter(
         kind=WaitpointKind.INPUT, run_id=item.run_id, key=item.key, seq=item.seq, completed_at=None
     )
-    awaited = list(waited.select_for_update().order_by("pk").values_list("pk", flat=True))
-    if awaited:
-        Waitpoint.objects.filter(pk__in=awaited).update(
-            completed_at=now, output=item.data, output_type=item.data_type
-        )
-        wake_waiters(awaited, now=now)
+    return list(waited.select_for_update().order_by("pk").values_list("pk", flat=True))
 
 
 def _note(item: Input, *, now: datetime) -> None:
@@ -121,6 +125,14 @@ def _note(item: Input, *, now: datetime) -> None:
         attempt=run.attempt_count, at=now, detail={"input": item.key, "seq": item.seq},
     )  # fmt: skip
     publish(RunsNoted(environment_id=run.environment_id))
+
+
+def _complete(waitpoint_ids: list[UUID], item: Input, *, now: datetime) -> None:
+    if waitpoint_ids:
+        Waitpoint.objects.filter(pk__in=waitpoint_ids).update(
+            completed_at=now, output=item.data, output_type=item.data_type
+        )
+        wake_waiters(waitpoint_ids, now=now)
 
 
 # -- Waiting -----------------------------------------------------------------------------------
@@ -143,7 +155,7 @@ def make_inputs(waits: Sequence[InputWait], *, now: datetime, **named: Any) -> N
 
     To be done before anything else is locked. A name that cannot be is nothing to wait for.
     """
-    possible = [wait for wait in waits if policy.is_input_key(wait.key, limits())]
+    possible = [wait for wait in waits if policy.is_item(wait.key, wait.seq, limits())]
     if not possible:
         return
     _lock_inputs(wait.run_id for wait in possible)
@@ -163,6 +175,37 @@ def make_inputs(waits: Sequence[InputWait], *, now: datetime, **named: Any) -> N
             "idempotency_expires_at": None,
             **named,
         },
+    )
+
+
+def expect_inputs(reports: Sequence[Report], *, now: datetime) -> None:
+    """Make what suspended runs wait to be sent, before anything is locked; of no use to a stale
+    report."""
+    asked = [report for report in reports if report.inputs]
+    if not asked:
+        return
+    leases = Lease.objects.filter(pk__in=[report.run_id for report in asked])
+    places = {
+        (run_id, session_id): environment_id
+        for run_id, session_id, environment_id in leases.values_list(
+            "run_id", "session_id", "environment_id"
+        )
+    }
+    make_inputs(
+        [
+            InputWait(
+                id=identifier,
+                environment_id=environment_id,
+                run_id=report.run_id,
+                key=item.key,
+                seq=item.seq,
+                due_at=None if item.due_ms is None else policy.moment(item.due_ms),
+            )
+            for report in asked
+            if (environment_id := places.get((report.run_id, report.session_id)))
+            for identifier, item in report.inputs
+        ],
+        now=now,
     )
 
 

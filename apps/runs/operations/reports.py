@@ -15,6 +15,7 @@ from apps.runs.errors import internal
 from apps.runs.limits import limits
 from holdfast.protocol import (
     Completed,
+    Expected,
     Failed,
     Message,
     MetadataChanged,
@@ -55,6 +56,13 @@ class Report:
         timed = self.message.times if isinstance(self.message, Suspended) else []
         due = {each.id: policy.moment(each.due_ms) for each in timed}
         return {identifier: due[name] for name, identifier in _parsed(due)}
+
+    @property
+    def inputs(self) -> list[tuple[UUID, Expected]]:
+        """The items of inputs that it waits for, each with its id."""
+        asked = self.message.inputs if isinstance(self.message, Suspended) else []
+        named = {each.id: each for each in asked}
+        return [(identifier, named[name]) for name, identifier in _parsed(named)]
 
 
 def _waitpoint_ids(message: Suspended) -> Iterable[UUID]:

@@ -1,8 +1,8 @@
 """Apply what workers report: a batch of messages, in one transaction, each under its generation.
 
-The order is that of all locks: places and waitpoints, runs by id, then slots. The frequent reports
-(started, recorded, suspended, completed, given back) are one statement for the whole batch; the
-rare ones are handled run by run.
+The order is that of all locks: inputs, places and waitpoints, runs by id, then slots. The frequent
+reports (started, recorded, suspended, completed, given back) are one statement for the whole batch;
+the rare ones are handled run by run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
 from apps.runs.models import Lease, Run
 from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.inputs import expect_inputs
 from apps.runs.operations.journal import record_entries, rewind
 from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
 from apps.runs.operations.metadata import apply_operations
@@ -74,6 +75,7 @@ def settle(reports: Sequence[Report], *, now: datetime) -> list[Answer]:
     """
     if not reports:
         return []
+    expect_inputs(reports, now=now)
     _make_times(reports, now=now)
     ending = {report.run_id for report in reports if report.may_end}
     waitpoints = _lock_places(reports, ending)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core import sql
 from apps.core.errors import Conflict, Invalid, NotFound
@@ -17,7 +17,7 @@ from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
 from apps.runs import policy
-from apps.runs.errors import timed_out
+from apps.runs.errors import no_input, timed_out
 from apps.runs.limits import limits
 from apps.runs.models import Run, Wait, Waitpoint
 from apps.runs.operations.keys import Hold, hold_keys
@@ -180,7 +180,12 @@ def complete_due(now: datetime) -> int:
     """Complete the waitpoints whose time has come: what was a timeout, as timed out."""
     due = sql.rows(
         sql.load("runs", "complete_due"),
-        {"now": now, "timed_out": json.dumps(timed_out()), "most": BITE},
+        {
+            "now": now,
+            "timed_out": json.dumps(timed_out()),
+            "no_input": json.dumps(no_input()),
+            "most": BITE,
+        },
     )
     wake_waiters([row["id"] for row in due], now=now)
     return len(due)
@@ -188,10 +193,16 @@ def complete_due(now: datetime) -> int:
 
 @retried
 def forget_waitpoints(now: datetime) -> int:
-    """Remove waitpoints that were completed long ago and that no run waits for any more."""
+    """Remove waitpoints that are long over and that no run waits for any more.
+
+    An input that nobody waits for is over: who waits for the same item again makes it anew.
+    """
     before = now - timedelta(days=limits().waitpoint_days)
     # by id, which begins with the time of creation: the oldest are found without an index of ends
-    old = Waitpoint.objects.filter(pk__lt=floor(before), completed_at__lte=before)
+    over = Q(completed_at__lte=before) | Q(
+        kind=WaitpointKind.INPUT, completed_at=None, created_at__lte=before
+    )
+    old = Waitpoint.objects.filter(over, pk__lt=floor(before))
     unused = old.exclude(pk__in=Wait.objects.values("waitpoint_id")).order_by("pk")
     batch = list(unused.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BITE])
     Waitpoint.objects.filter(pk__in=batch).delete()

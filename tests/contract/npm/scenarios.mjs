@@ -5,7 +5,7 @@
 import readline from "node:readline";
 import {
   ApiError, AuthenticationError, BadRequestError, NotFoundError, PermissionDeniedError,
-  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, queues, runs, tags, tasks, wait,
+  UnprocessableEntityError, auth, batch, envvars, idempotencyKeys, metadata, queues, runs, streams, tags, tasks, wait,
 } from "@trigger.dev/sdk";
 import { apiClientManager, runMetadata, taskContext } from "@trigger.dev/core/v3";
 import { StandardMetadataManager } from "@trigger.dev/core/v3/workers";
@@ -351,6 +351,44 @@ const scenarios = {
       waiting: (await collect(wait.listTokens({ status: ["WAITING"] }))).length,
       tagged: (await collect(wait.listTokens({ tags: ["a"], status: "COMPLETED", period: "1h" }))).map((token) => token.id),
       keyed: (await collect(wait.listTokens({ idempotencyKey: "wk" }))).length,
+    };
+  },
+
+  async inputs() {
+    const approval = streams.input({ id: "approval" });
+    const handle = await tasks.trigger("hello-world", { a: 1 });
+    const other = await tasks.trigger("hello-world", { a: 2 });
+    const asReader = (accessToken, what) => auth.withAuth({ accessToken }, what);
+
+    await approval.send(handle.id, { approved: true });
+    const token = await auth.createPublicToken({ scopes: { write: { inputStreams: handle.id } } });
+    await asReader(token, () => approval.send(handle.id, "from a browser"));
+    const refused = await refusal(() =>
+      asReader(token, () => approval.send(other.id, 1, { requestOptions: quick })));
+
+    const client = apiClientManager.clientOrThrow();
+    const made = await client.createInputStreamWaitpoint(handle.id, { streamId: "approval", lastSeqNum: 0 });
+    const open = await client.createInputStreamWaitpoint(handle.id, { streamId: "approval", timeout: "1h", lastSeqNum: 1 });
+
+    const parts = [];
+    const stream = await client.fetchStream(handle.id, "input/approval", {
+      timeoutInSeconds: 600, onPart: (part) => parts.push([part.id, typeof part.timestamp]),
+    });
+    const reader = stream.getReader();
+    const told = [(await reader.read()).value, (await reader.read()).value];
+    await approval.send(handle.id, { late: [1] });
+    told.push((await reader.read()).value);
+    await reader.cancel();
+    const resumed = await client.fetchStream(handle.id, "input/approval", { lastEventId: "1", timeoutInSeconds: 600 });
+    const again = resumed.getReader();
+    told.push((await again.read()).value);
+    await finish(handle.id, { output: 1 });
+    const end = (await again.read()).done;
+
+    return {
+      told, parts, end, refused,
+      made: [made.isCached, open.isCached, made.waitpointId !== open.waitpointId],
+      over: await refusal(() => approval.send(handle.id, 1, { requestOptions: quick })),
     };
   },
 

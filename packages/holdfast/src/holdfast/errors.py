@@ -85,6 +85,35 @@ class TokenInvalid(Abort):
         super().__init__(f"The value of {token} is invalid: {listed}")
 
 
+class InputTimedOut(HoldfastError, TimeoutError):
+    """Nothing was sent to an input of this run in time.
+
+    Attributes:
+        key: The input's name.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"nothing was sent to the input {key!r} in time")
+
+
+class InputInvalid(Abort):
+    """What was sent to an input does not fit the type that was asked for; never retried.
+
+    The item counts as taken: who catches this may wait for the next.
+
+    Attributes:
+        key: The input's name.
+        errors: One ``{"path": "approved", "message": "…", "type": "…"}`` per problem.
+    """
+
+    def __init__(self, key: str, errors: list[dict[str, Any]]) -> None:
+        self.key = key
+        self.errors = errors
+        listed = "; ".join(f"{error['path'] or 'value'}: {error['message']}" for error in errors)
+        super().__init__(f"What was sent to the input {key!r} is invalid: {listed}")
+
+
 class BatchAbandoned(HoldfastError):
     """A batch that this run waited for was never filled, and the server has given it up.
 

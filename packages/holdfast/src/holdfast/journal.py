@@ -405,7 +405,7 @@ class Journal:
         if not delivery.future.done():
             delivery.future.set_result(delivery.entry)
         self._is_settling = True
-        self._loop.call_soon(_settle, self, 0)
+        when_idle(self._loop, self._settled)
 
     def _next(self) -> _Delivery | None:
         if not self._order:
@@ -424,7 +424,7 @@ class Journal:
             self._patience = self._loop.call_later(PATIENCE_SECONDS, self._go_past, head)
         return None
 
-    def settled(self) -> None:
+    def _settled(self) -> None:
         """The code has drawn all consequences of what it was given last."""
         self._is_settling = False
         self._pump()
@@ -528,13 +528,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
-def _settle(journal: Journal, rounds: int) -> None:
-    """Wait until the loop has nothing else to do, so that all consequences have been drawn."""
-    loop = asyncio.get_running_loop()
+def when_idle(loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
+    """Call this when the loop has nothing else to do, so that all consequences have been drawn."""
+    loop.call_soon(_settle, loop, then, 0)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, then: Callable[[], None], rounds: int) -> None:
     if rounds < _MOST_ROUNDS and _is_busy(loop):
-        loop.call_soon(_settle, journal, rounds + 1)
+        loop.call_soon(_settle, loop, then, rounds + 1)
     else:
-        journal.settled()
+        then()
 
 
 def _is_busy(loop: asyncio.AbstractEventLoop) -> bool:

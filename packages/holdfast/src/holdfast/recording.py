@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import uuid
@@ -205,6 +206,41 @@ class Recording:
         return WaitpointResult(
             **await record(self._inner, self._journal, call, wait, is_busy=False)
         )
+
+    async def wait_for_input(self, key: str, *, until: datetime | None) -> WaitpointResult:
+        """Wait once for an item of an input; the moment is that of the first time."""
+        if branch.get() is None:
+            _refuse_in_step()
+            return await self._inner.wait_for_input(key, until=until)
+        call = self._journal.call("wait", "input", digest=key)
+        if until is not None:
+            noted = self._journal.call("time", "time", position=f"{call.position}t")
+            entry = self._journal.note(noted, packets.encode(until))
+            until = packets.decode(entry.output, entry.output_type)
+        items: list[WaitpointResult] = []
+
+        async def wait() -> dict[str, Any]:
+            items.append(await self._inner.wait_for_input(key, until=until))
+            return dataclasses.asdict(items[0])
+
+        try:
+            value = await record(self._inner, self._journal, call, wait, is_busy=False)
+        except asyncio.CancelledError:
+            for item in items:  # it was given up before it was recorded
+                self._inner.put_back(item)
+            raise
+        result = WaitpointResult(**value)
+        if result.ok and result.seq is not None:
+            self._inner.has_taken(key, result.seq)
+        return result
+
+    def has_taken(self, key: str, seq: int) -> None:
+        """Know that an item was taken."""
+        self._inner.has_taken(key, seq)
+
+    def put_back(self, item: WaitpointResult) -> None:
+        """Take an item back."""
+        self._inner.put_back(item)
 
     @property
     def tokens(self) -> TokenStore:

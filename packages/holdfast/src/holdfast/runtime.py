@@ -48,6 +48,15 @@ class Runtime(Protocol):
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token was completed or has timed out."""
 
+    async def wait_for_input(self, key: str, *, until: datetime | None) -> WaitpointResult:
+        """Suspend until the next item of an input has come, or until a moment."""
+
+    def has_taken(self, key: str, seq: int) -> None:
+        """Know that this item was taken when the code was executed before."""
+
+    def put_back(self, item: WaitpointResult) -> None:
+        """Take back an item that the code has not got in the end."""
+
     @property
     def tokens(self) -> TokenStore:
         """Where tokens are kept."""

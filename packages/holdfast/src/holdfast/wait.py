@@ -1,4 +1,4 @@
-"""Waiting inside of a task, for times and for tokens, alone or several at once.
+"""Waiting inside of a task, for times, tokens and inputs, alone or several at once.
 
     from holdfast import task, wait
 
@@ -30,7 +30,7 @@ from holdfast.client.tokens import Token, TokenFilters, TokenHandle, TokenOption
 from holdfast.client.triggers import Duration
 from holdfast.context import current_run, require_run
 from holdfast.durations import length_of
-from holdfast.errors import TokenInvalid, TokenTimedOut
+from holdfast.errors import InputInvalid, InputTimedOut, TokenInvalid, TokenTimedOut
 from holdfast.protocol import WaitpointResult
 from holdfast.schemas import problems
 from holdfast.tokens import RemoteTokens
@@ -38,6 +38,7 @@ from holdfast.triggering import IdempotencyKey, call_sync, refuse_running_loop
 
 __all__ = [
     "First",
+    "InputResult",
     "Token",
     "TokenHandle",
     "TokenResult",
@@ -49,6 +50,8 @@ __all__ = [
     "create_token",
     "create_token_sync",
     "for_",
+    "for_input",
+    "for_input_sync",
     "for_sync",
     "for_token",
     "for_token_sync",
@@ -63,6 +66,7 @@ __all__ = [
 T = TypeVar("T")
 
 _MOST_LISTED = 100
+_LONGEST_KEY = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,31 @@ class TokenResult(Generic[T]):
 
         Raises:
             TokenTimedOut: It was not completed in time.
+        """
+        if self.error is not None:
+            raise self.error
+        return cast(T, self.output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputResult(Generic[T]):
+    """What came of waiting for an input.
+
+    Attributes:
+        ok: Whether something was sent.
+        output: The item; None when there was none.
+        error: Why there was none.
+    """
+
+    ok: bool
+    output: T | None = None
+    error: InputTimedOut | None = None
+
+    def unwrap(self) -> T:
+        """The item.
+
+        Raises:
+            InputTimedOut: Nothing was sent in time.
         """
         if self.error is not None:
             raise self.error
@@ -277,6 +306,74 @@ async def list_tokens(
         return await RemoteTokens(client).list(most=most, **filters)
 
 
+# -- Inputs ------------------------------------------------------------------------------------
+
+
+class InputOptions(TypedDict, total=False):
+    """How an input is waited for; every key is optional.
+
+    Attributes:
+        timeout: How long: seconds, a `timedelta`, text like ``"1h30m"``; or until when, a
+            `datetime`. For ever by default.
+    """
+
+    timeout: Duration | datetime | None
+
+
+@overload
+async def for_input(key: str, **options: Unpack[InputOptions]) -> InputResult[Any]: ...
+@overload
+async def for_input(key: str, type: type[T], **options: Unpack[InputOptions]) -> InputResult[T]: ...
+async def for_input(
+    key: str, type: Any = None, **options: Unpack[InputOptions]
+) -> InputResult[Any]:
+    """Wait for the next item that is sent to an input of this run.
+
+        answer = (await wait.for_input("approval", Approval, timeout="3d")).unwrap()
+
+    Anybody who may write the run's inputs sends to it at any time before the run's end:
+    ``client.runs.send_input(run, "approval", …)``, ``holdfast runs send-input``, or a browser with
+    a public token that has ``write:inputStreams:<run>``. Items are kept, and an attempt takes each
+    once, in the order in which they were sent; who waits first gets the next. A new attempt begins
+    with the first again, as with the payload; a durable run goes on with the first that it has not
+    recorded.
+
+    Args:
+        key: The input's name, of the task's own choice; 1 to 255 characters.
+        type: What the item is to be: anything that pydantic validates.
+        **options: `timeout`; see `InputOptions`.
+
+    Returns:
+        The item, or that there was none.
+
+    Raises:
+        NotInRun: No task is running.
+        ValueError: The key is empty or too long.
+        InputInvalid: The item is not a `type`.
+    """
+    if not 0 < len(key) <= _LONGEST_KEY:
+        raise ValueError(f"the name of an input has 1 to {_LONGEST_KEY} characters")
+    runtime = require_run("wait.for_input").runtime
+    result = await runtime.wait_for_input(key, until=_until(options.get("timeout"), runtime.now()))
+    if not result.ok:
+        return InputResult(ok=False, error=InputTimedOut(key))
+    value = packets.decode(result.output, result.output_type)
+    if type is None:
+        return InputResult(ok=True, output=value)
+    try:
+        return InputResult(ok=True, output=pydantic.TypeAdapter(type).validate_python(value))
+    except pydantic.ValidationError as error:
+        raise InputInvalid(key, problems(error)) from None
+
+
+def _until(timeout: Duration | datetime | None, now: datetime) -> datetime | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, datetime):
+        return timeout if timeout.tzinfo else timeout.replace(tzinfo=UTC)
+    return now + length_of(timeout)
+
+
 # -- Several at once ---------------------------------------------------------------------------
 
 
@@ -287,7 +384,8 @@ async def any_of(*waits: Awaitable[T]) -> First[T]:
     child run among them goes on by itself.
 
     Args:
-        *waits: ``wait.for_token(…)``, ``wait.for_(…)``, ``child.trigger_and_wait(…)``, ….
+        *waits: ``wait.for_token(…)``, ``wait.for_input(…)``, ``wait.for_(…)``,
+            ``child.trigger_and_wait(…)``, …. An item that came for one of the others is kept.
 
     Returns:
         Which came first, and what it returned; of several at the same moment, the leftmost.
@@ -358,6 +456,19 @@ def for_token_sync(token: str | TokenHandle, type: type[T]) -> TokenResult[T]: .
 def for_token_sync(token: str | TokenHandle, type: Any = None) -> TokenResult[Any]:
     """`for_token` for plain tasks."""
     return call_sync(for_token(token, type))
+
+
+@overload
+def for_input_sync(key: str, *, timeout: Duration | datetime | None = None) -> InputResult[Any]: ...
+@overload
+def for_input_sync(
+    key: str, type: type[T], *, timeout: Duration | datetime | None = None
+) -> InputResult[T]: ...
+def for_input_sync(
+    key: str, type: Any = None, *, timeout: Duration | datetime | None = None
+) -> InputResult[Any]:
+    """`for_input` for plain tasks."""
+    return call_sync(for_input(key, type, timeout=timeout))
 
 
 def create_token_sync(**options: Unpack[CreateOptions]) -> TokenHandle:

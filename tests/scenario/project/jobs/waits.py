@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from holdfast import Retry, ctx, metadata, on_resume, on_wait, task, wait
+from holdfast import Retry, ctx, metadata, on_resume, on_wait, step, task, wait
 
 
 @on_wait
@@ -75,3 +75,18 @@ async def nap_again(seconds: float) -> None:
     await wait.for_(seconds=seconds, idempotency_key="nap")
     if ctx.attempt.number == 1:
         os._exit(1)
+
+
+async def echo(word: str) -> str:
+    return word.upper()
+
+
+@task(id="chat", durable=True)
+async def chat(count: int) -> list[str]:
+    """Answers what is sent to it, and goes on in another process each time."""
+    return [await step(echo, (await wait.for_input("message", str)).unwrap()) for _ in range(count)]
+
+
+@task(id="chat_held")
+async def chat_held(count: int) -> list[str]:
+    return [(await wait.for_input("message", str, timeout="1h")).unwrap() for _ in range(count)]

@@ -17,6 +17,7 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Column, age, duration, tone
 from holdfast.cli.session import ENVIRONMENTS, Session, pass_session
 from holdfast.cli.tree import Group
+from holdfast.cli.values import json_value
 from holdfast.client import SyncHoldfastClient
 from holdfast.client.results import RunLog, RunSummary
 from holdfast.client.runs import RunFilters
@@ -161,6 +162,22 @@ def replay(session: Session, run_ids: tuple[str, ...]) -> None:
         with looking_for(session, run_id):
             again.append({"id": client.runs.replay(run_id).id, "replayOf": run_id})
     session.output.show(again, [("RUN", lambda r: r["id"]), ("REPLAY OF", lambda r: r["replayOf"])])
+
+
+@runs.command("send-input")
+@click.argument("run_id", metavar="RUN")
+@click.argument("key")
+@click.argument("data", metavar="[JSON]", required=False, callback=json_value)
+@pass_session
+def send_input(session: Session, run_id: str, key: str, data: Any) -> None:
+    """Send an item to the input KEY of RUN; @FILE reads a file, - stdin.
+
+    \b
+    holdfast runs send-input run_… approval '{"approved": true}'
+    """
+    with looking_for(session, run_id):
+        session.client().runs.send_input(run_id, key, data)
+    session.output.show([{"id": run_id, "key": key}], [("SENT TO", lambda sent: sent["id"])])
 
 
 @runs.command()

@@ -9,7 +9,7 @@ import click
 
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Group
-from holdfast.cli.trigger import json_value
+from holdfast.cli.values import json_value
 from holdfast.client.tokens import TokenFilters, TokenOptions
 
 _STATUSES = ["WAITING", "COMPLETED", "TIMED_OUT"]

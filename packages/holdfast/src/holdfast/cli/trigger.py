@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import time
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -15,30 +12,12 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.runs import RUN_FIELDS
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Command
+from holdfast.cli.values import json_value
 from holdfast.client import SyncHoldfastClient, TriggerOptions
 from holdfast.client.results import Run
 
 # Within this a run that can start has started; then a person wants to know why it has not.
 _PATIENCE_SECONDS = 1.0
-
-
-def json_value(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """The value of a JSON text; @file reads one from a file, and - from stdin."""
-    if text is None:
-        return None
-    try:
-        return json.loads(_read(text))
-    except OSError as error:
-        reason = f"{text[1:]} cannot be read: {error.strerror}"
-    except ValueError as error:
-        reason = f"not JSON: {error} (text needs quotes: '\"alice\"')"
-    raise click.BadParameter(reason, param=parameter)
-
-
-def _read(text: str) -> str:
-    if text == "-":
-        return sys.stdin.read()
-    return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
 
 
 @click.command(cls=Command)

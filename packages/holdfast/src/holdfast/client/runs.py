@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -114,6 +115,33 @@ class Runs(Group[Transport]):
         """Stop a run; one that has ended stays as it is."""
         return self._send(
             Call(method="POST", path=f"/api/v2/runs/{_quoted(run_id)}/cancel", parse=_nothing)
+        )
+
+    @operation
+    def send_input(
+        self, run_id: str, key: str, data: Any = None, *, part: str | None = None
+    ) -> Flow[None]:
+        """Send an item to an input of a run, for its ``wait.for_input(key)``.
+
+        Args:
+            run_id: The run; it may wait for the input already, or later.
+            key: The input's name.
+            data: What `holdfast.packets.encode` takes; at most 1 MiB encoded.
+            part: A name for the item: sent again under the same name, it is kept once. By default
+                this call has one, so that its own retries send nothing twice.
+
+        Raises:
+            ApiError: There is no such run, it has ended (400), or it has been sent all that it may.
+        """
+        packet = packets.encode(data)
+        return self._send(
+            Call(
+                method="POST",
+                path=f"/realtime/v1/streams/{_quoted(run_id)}/input/{_quoted(key)}",
+                body={"data": packet.data, "dataType": packet.data_type} if packet.data else {},
+                headers={"X-Part-Id": part or uuid.uuid4().hex},
+                parse=_nothing,
+            )
         )
 
     @operation

@@ -8,10 +8,10 @@
         assert len(run.attempts) == 2
 
 Tasks execute by the rules of a task process: payload validation, hooks, middleware, retries,
-children, waits, tokens, metadata, cancellation, `max_duration`. Time jumps: a retry in an hour, a
-delay of a day, ``wait.for_(days=1)`` and ``asyncio.sleep(600)`` take no time, while `Bench.now`
-moves on. Plain functions run in real threads, and `time.sleep` in them takes as long as it says.
-Queues have no limits here.
+children, waits, tokens, inputs, metadata, cancellation, `max_duration`. Time jumps: a retry in an
+hour, a delay of a day, ``wait.for_(days=1)`` and ``asyncio.sleep(600)`` take no time, while
+`Bench.now` moves on. Plain functions run in real threads, and `time.sleep` in them takes as long as
+it says. Queues have no limits here.
 """
 
 from __future__ import annotations
@@ -191,6 +191,30 @@ class Bench:
             after: How long after its creation, by the bench's clock.
         """
         self._engine.tokens.answer_with(answer, length_of(after).total_seconds())
+
+    def send_input(self, run: BenchRun, key: str, data: Any = None) -> None:
+        """Send an item to an input of a run; it goes on, if it waits for it, when time passes next.
+
+        Raises:
+            ValueError: The run has ended.
+        """
+        if run.is_final:
+            raise ValueError(f"{run.id} has ended: it takes no input")
+        self._drive(self._engine.send(run, key, data))
+
+    def answer_inputs(
+        self, answer: Callable[[BenchRun, str], Any], *, after: float | timedelta = 0
+    ) -> None:
+        """Send an item for each that a run waits for from now on.
+
+        Args:
+            answer: Gives the item for a run and the name of its input.
+            after: How long after the run began to wait, by the bench's clock.
+        """
+        self._engine.inputs.answer_with(
+            lambda run, key: answer(self._engine.life_of(run).run, key),
+            length_of(after).total_seconds(),
+        )
 
     def close(self) -> None:
         """Stop what still runs."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,9 +30,10 @@ from holdfast.tags import MAX_TAGS, check_tags
 from holdfast.tasks import Registry, Task, registry
 from holdfast.testing.crashes import Crash, Crashed, Crashes, Keeper, rewound
 from holdfast.testing.history import History
+from holdfast.testing.inputs import BenchInputs
 from holdfast.testing.runs import BenchAttempt, BenchRun
 from holdfast.testing.tokens import BenchTokens
-from holdfast.waits import Suspension, WaitBoard
+from holdfast.waits import Suspension, WaitBoard, milliseconds
 
 GRACE_SECONDS = 30.0
 """How long a canceled run may take to stop."""
@@ -103,6 +103,7 @@ class Engine:
         self.batches: dict[str, list[BenchRun]] = {}
         self.runs: list[BenchRun] = []
         self.tokens = BenchTokens(clock)
+        self.inputs = BenchInputs(clock)
         self.clock = clock
         self._times: dict[str, int] = {}
         self._tasks = tasks
@@ -153,6 +154,10 @@ class Engine:
     async def end_of(self, run: BenchRun) -> None:
         """Wait until a run has ended."""
         await self._lives[run.id].ended.wait()
+
+    async def send(self, run: BenchRun, key: str, data: Any) -> None:
+        """Send an item to an input of a run."""
+        self.inputs.send(run.id, key, data)
 
     async def settle(self) -> None:
         """Wait until every run that can end has ended."""
@@ -250,14 +255,19 @@ class Engine:
                 return result
             suspension, life.suspension = life.suspension, None
             life.run.evictions += 1
-            results = await self.first_over(suspension)
+            results = await self.first_over(life.run, suspension)
             life.run.status = "EXECUTING"
 
-    async def first_over(self, suspension: Suspension) -> list[WaitpointResult]:
-        """What is over of what is waited for, once anything is."""
+    async def first_over(self, run: BenchRun, suspension: Suspension) -> list[WaitpointResult]:
+        """What is over of what a run waits for, once anything is."""
         due = {time.id: time.due_ms for time in suspension.times}
+        items = {item.id: item for item in suspension.inputs}
         waiting = [
-            asyncio.ensure_future(self.over(waitpoint, due.get(waitpoint)))
+            asyncio.ensure_future(
+                self.inputs.result_of(run.id, items[waitpoint])
+                if waitpoint in items
+                else self.over(waitpoint, due.get(waitpoint))
+            )
             for waitpoint in suspension.waitpoints
         ]
         try:
@@ -361,7 +371,7 @@ class _BenchRuntime:
     def __init__(self, engine: Engine, life: Life) -> None:
         self.metadata = RunMetadata()
         self.metadata.values = life.run.metadata  # shown while the run executes
-        self.board = WaitBoard(suspend=self._suspend, resume=self._resumed)
+        self.board = WaitBoard(run=life.run.id, suspend=self._suspend, resume=self._resumed)
         self._engine = engine
         self._life = life
         self._keeper: Keeper | None = None
@@ -384,7 +394,7 @@ class _BenchRuntime:
         self.board.knows(results)
         self.metadata.is_muted = lambda: journal.is_replaying
         if journal.is_replaying:
-            self._replaying.enter_context(self.board.busy())
+            self._replaying.enter_context(self.board.replaying())
         state.journal = self._life.journal = journal
         state.runtime = Recording(self, journal, run_id=self._life.run.id)
 
@@ -454,12 +464,24 @@ class _BenchRuntime:
         if key is None and moment <= self.now():
             return
         waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self._life.run.id, key)
-        await self.board.wait(waitpoint, due_ms=math.ceil(moment.timestamp() * 1000))
+        await self.board.wait(waitpoint, due_ms=milliseconds(moment))
 
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token is over."""
         await self.tokens.retrieve(token)  # raises for one that there is not
         return await self.board.wait(token)
+
+    async def wait_for_input(self, key: str, *, until: datetime | None) -> WaitpointResult:
+        """Suspend until the next item has been sent, or until a moment."""
+        return await self.board.wait_for_input(key, due_ms=milliseconds(until))
+
+    def has_taken(self, key: str, seq: int) -> None:
+        """Know that an item was taken."""
+        self.board.mark_taken(key, seq)
+
+    def put_back(self, item: WaitpointResult) -> None:
+        """Take an item back."""
+        self.board.put_back(item)
 
     @property
     def tokens(self) -> BenchTokens:
@@ -517,7 +539,7 @@ class _BenchRuntime:
 
     async def _watched(self, suspension: Suspension) -> None:
         """Resume when the first of what is waited for is over, with all that is."""
-        results = await self._engine.first_over(suspension)
+        results = await self._engine.first_over(self._life.run, suspension)
         self._watch = None
         await self.board.resumed(results)
 

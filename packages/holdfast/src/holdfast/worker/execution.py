@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.machines import get_machine
-from holdfast.protocol import Completed, Entry, Failed, MetadataChanged, Steps, Suspended, Timed
+from holdfast.protocol import (
+    Completed,
+    Entry,
+    Expected,
+    Failed,
+    MetadataChanged,
+    Steps,
+    Suspended,
+    Timed,
+)
 from holdfast.worker import endings, linux
 from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection
@@ -235,6 +244,7 @@ class Executions:
             generation=run.generation,
             waitpoints=message["waitpoints"],
             times=times,
+            inputs=[Expected(**item) for item in message.get("inputs", ())],
             executed_ms=message["executed_ms"],
             release=leaves,
             left=leaves,

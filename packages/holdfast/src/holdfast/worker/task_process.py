@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import random
 import signal
@@ -36,7 +35,7 @@ from holdfast.recording import Recording
 from holdfast.runtime import RunState
 from holdfast.tasks import registry
 from holdfast.tokens import RemoteTokens
-from holdfast.waits import Suspension, WaitBoard
+from holdfast.waits import Suspension, WaitBoard, milliseconds
 from holdfast.worker import linux
 from holdfast.worker.frames import Frame, FrameProtocol
 
@@ -188,7 +187,7 @@ class _Run:
         self._process = process
         self._order = order
         self._loop = asyncio.get_running_loop()
-        self._board = WaitBoard(suspend=self._suspend, resume=self._resumed)
+        self._board = WaitBoard(run=self.id, suspend=self._suspend, resume=self._resumed)
         self._metadata = RunMetadata(order.get("metadata"), on_change=self._flush_soon)
         self._records: list[Frame] = []
         self._is_flushing = False
@@ -284,7 +283,7 @@ class _Run:
         self._board.knows([WaitpointResult(**result) for result in order.get("results", ())])
         self._metadata.is_muted = lambda: journal.is_replaying
         if journal.is_replaying:
-            self._replaying.enter_context(self._board.busy())
+            self._replaying.enter_context(self._board.replaying())
         state.journal = journal
         state.runtime = Recording(self, journal, run_id=self.id)
 
@@ -335,11 +334,23 @@ class _Run:
         if key is None and moment <= self.now():
             return
         waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self.id, key)
-        await self._board.wait(waitpoint, due_ms=math.ceil(moment.timestamp() * 1000))
+        await self._board.wait(waitpoint, due_ms=milliseconds(moment))
 
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token is over."""
         return await self._board.wait(token)
+
+    async def wait_for_input(self, key: str, *, until: datetime | None) -> WaitpointResult:
+        """Suspend until the next item has come, or until a moment."""
+        return await self._board.wait_for_input(key, due_ms=milliseconds(until))
+
+    def has_taken(self, key: str, seq: int) -> None:
+        """Know that an item was taken."""
+        self._board.mark_taken(key, seq)
+
+    def put_back(self, item: WaitpointResult) -> None:
+        """Take an item back."""
+        self._board.put_back(item)
 
     @property
     def tokens(self) -> RemoteTokens:
@@ -399,7 +410,8 @@ class _Run:
                 "op": "wait",
                 "run": self.id,
                 "waitpoints": suspension.waitpoints,
-                "times": [{"id": time.id, "due_ms": time.due_ms} for time in suspension.times],
+                "times": [asdict(time) for time in suspension.times],
+                "inputs": [asdict(item) for item in suspension.inputs],
                 "resumes": self._resumes,
                 "executed_ms": round(attempt.watch.elapsed * 1000),
             }
