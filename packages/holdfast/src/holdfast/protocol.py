@@ -14,6 +14,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import pydantic
@@ -498,11 +499,24 @@ def _adapters(known: tuple[type[Message], ...]) -> dict[str, pydantic.TypeAdapte
     return _ADAPTERS[known]
 
 
+def fields_of(part: Held | Timed | Expected | WaitpointResult | Entry) -> dict[str, Any]:
+    """The fields of what messages contain, by name; what they hold is shared, not copied.
+
+    `dataclasses.asdict` copies whatever it finds, and takes ten times as long.
+    """
+    return {name: getattr(part, name) for name in _names(type(part))}
+
+
 def _fields(message: Message) -> dict[str, Any]:
-    shallow = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    shallow = ((name, getattr(message, name)) for name in _names(type(message)))
     return {
-        name: [dataclasses.asdict(v) if isinstance(v, _NESTED) else v for v in value]
+        name: [fields_of(v) if isinstance(v, _NESTED) else v for v in value]
         if isinstance(value, list)
         else value
-        for name, value in shallow.items()
+        for name, value in shallow
     }
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.protocol import (
@@ -17,6 +17,7 @@ from holdfast.protocol import (
     Resume,
     Started,
     Suspended,
+    fields_of,
 )
 from holdfast.worker.endings import Verdict
 from holdfast.worker.frames import Frame
@@ -107,9 +108,9 @@ class Run:
             "traceparent": traceparent,
             "is_resumed": order.is_resumed,
             "executed_before": order.attempt_executed_ms / 1000,
-            "journal": [asdict(entry) for entry in order.journal],
+            "journal": [fields_of(entry) for entry in order.journal],
             "journal_length": order.journal_length,
-            "results": [asdict(result) for result in order.results],
+            "results": [fields_of(result) for result in order.results],
         }
 
     def to_resume(self, message: Resume) -> Frame:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from holdfast.ids import new_waitpoint_id, waitpoint_id_of
 from holdfast.journal import Journal, ignore_evictions, make_task
 from holdfast.log import capture_output
 from holdfast.metadata import RunMetadata
-from holdfast.protocol import Entry, WaitpointResult
+from holdfast.protocol import Entry, WaitpointResult, fields_of
 from holdfast.recording import Recording
 from holdfast.runtime import RunState
 from holdfast.tasks import registry
@@ -446,7 +446,7 @@ class _Run:
                 "op": "steps",
                 "run": self.id,
                 "is_urgent": journal.is_waited_for,
-                "entries": [asdict(entry) for entry in journal.take()],
+                "entries": [fields_of(entry) for entry in journal.take()],
             }
         )
 
