@@ -20,6 +20,9 @@ from apps.orgs.queries import may_sign_up
 # What happened is plain from the page that follows.
 _UNSAID = ("account/messages/logged_in.txt", "account/messages/logged_out.txt")
 
+_PASSKEY_AGAIN = "mfa_reauthenticate:webauthn"
+_AGAIN = {_PASSKEY_AGAIN: "Use a passkey", "mfa_reauthenticate": "Use a code"}
+
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """People come by a link or by GitHub; nobody signs up with a password."""
@@ -29,6 +32,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
     def is_safe_url(self, url: str | None) -> bool:
         return bool(own_path(url or ""))
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """A passkey first: whoever has one need not find and type anything."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        for method in methods:
+            method["description"] = _AGAIN.get(method["id"], method["description"])
+        return sorted(methods, key=lambda method: method["id"] != _PASSKEY_AGAIN)
 
     def add_message(
         self,

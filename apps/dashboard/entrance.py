@@ -10,7 +10,7 @@ from allauth.socialaccount.views import login_cancelled, login_error
 from django.urls import include, path
 
 from apps.dashboard import impersonation
-from apps.dashboard.views import account, device, invites, sign_in
+from apps.dashboard.views import account, device, factors, invites, sign_in
 
 urlpatterns = [
     path("sign-in", sign_in.sign_in, name="account_login"),
@@ -40,6 +40,11 @@ urlpatterns = [
     path("account/security", account.security, name="mfa_index"),
     path("account/security/check", authenticate, name="mfa_authenticate"),
     path("account/security/again", reauthenticate_by_factor, name="mfa_reauthenticate"),
+    # before allauth's own of the same name
+    path(
+        "account/security/app/activate/", factors.AppActivation.as_view(), name="mfa_activate_totp"
+    ),
+    path("account/security/keys/add/", factors.PasskeyAddition.as_view(), name="mfa_add_webauthn"),
     path("account/security/app/", include("allauth.mfa.totp.urls")),
     path("account/security/codes/", include("allauth.mfa.recovery_codes.urls")),
     path("account/security/keys/", include("allauth.mfa.webauthn.urls")),
