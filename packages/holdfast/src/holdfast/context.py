@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import NotInRun
 from holdfast.machines import Machine, get_machine
@@ -134,6 +135,11 @@ class Context:
     canceled: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
 
+_Part = TypeVar(
+    "_Part", TaskContext, QueueContext, EnvironmentContext, OrganizationContext, ProjectContext
+)
+
+
 def from_wire(wire: Mapping[str, Any]) -> Context:
     """Build a context from the JSON form in an `Execute` message.
 
@@ -151,20 +157,22 @@ def from_wire(wire: Mapping[str, Any]) -> Context:
         attempt=AttemptContext(
             number=attempt.get("number") or 1, started_at=_moment(attempt.get("startedAt"))
         ),
-        task=TaskContext(id=task.get("id") or "", file_path=task.get("filePath") or ""),
-        queue=QueueContext(
-            id=queue.get("id") or "",
-            name=queue.get("name") or "",
-            concurrency_key=queue.get("concurrencyKey"),
+        task=_made(TaskContext, task.get("id") or "", task.get("filePath") or ""),
+        queue=_made(
+            QueueContext,
+            queue.get("id") or "",
+            queue.get("name") or "",
+            queue.get("concurrencyKey"),
         ),
-        environment=EnvironmentContext(
-            id=environment.get("id") or "",
-            slug=environment.get("slug") or "",
-            type=environment.get("type") or "",
-            branch=environment.get("branch") or environment.get("branchName"),
+        environment=_made(
+            EnvironmentContext,
+            environment.get("id") or "",
+            environment.get("slug") or "",
+            environment.get("type") or "",
+            environment.get("branch") or environment.get("branchName"),
         ),
-        organization=OrganizationContext(**_texts(organization, "id", "slug", "name")),
-        project=ProjectContext(**_texts(project, "id", "ref", "slug", "name")),
+        organization=_made(OrganizationContext, *_texts(organization, "id", "slug", "name")),
+        project=_made(ProjectContext, *_texts(project, "id", "ref", "slug", "name")),
         version=_version(wire.get("version")),
         machine=get_machine(machine.get("name") if isinstance(machine, Mapping) else machine),
     )
@@ -187,8 +195,14 @@ def _run(run: Mapping[str, Any], batch: Mapping[str, Any]) -> RunContext:
     )
 
 
-def _texts(source: Mapping[str, Any], *names: str) -> dict[str, str]:
-    return {name: source.get(name) or "" for name in names}
+def _texts(source: Mapping[str, Any], *names: str) -> list[str]:
+    return [source.get(name) or "" for name in names]
+
+
+@lru_cache(maxsize=256)
+def _made(kind: type[_Part], *values: str | None) -> _Part:
+    """A part of a context, which is the same for most runs of a process."""
+    return kind(**dict(zip((each.name for each in fields(kind)), values, strict=True)))
 
 
 def _version(version: Any) -> str:

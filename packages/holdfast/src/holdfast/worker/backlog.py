@@ -48,13 +48,14 @@ class Backlog:
     def add(self, run: Run) -> None:
         """Let a run wait for a place, which it may get at once."""
         self._waiting.append(run)
-        self.dispatch()
+        if len(self._waiting) == 1:  # else there was no room for those before it
+            self.dispatch()
 
     def dispatch(self) -> None:
         """Start as many of the waiting runs as there are places."""
         if not self.is_ready or not self._waiting:
             return
-        room = self._capacity - self._active
+        room = self._capacity - self._held.leaving - self._held.at_work()
         while self._waiting and room > 0:
             run = self._waiting.popleft()
             if run in self._held and run.result is None:
@@ -93,7 +94,3 @@ class Backlog:
     def _slots(self) -> int:
         is_open = self.is_ready and not self.is_draining
         return self._capacity * self._pace.ahead if is_open else 0
-
-    @property
-    def _active(self) -> int:
-        return self._held.leaving + sum(run.takes_place for run in self._held)

@@ -41,6 +41,11 @@ class HeldRuns:
         """Whether it is held, and not another of the same id."""
         return self._by_id.get(run.id) is run
 
+    def at_work(self) -> int:
+        """How many take a place; asked for each run that starts or ends, of which many are held."""
+        runs = self._by_id.values()
+        return sum(1 for run in runs if run.process is not None and run.takes_place)
+
     def add(self, run: Run) -> None:
         """Answer for a run from now on."""
         self._by_id[run.id] = run
