@@ -12,9 +12,6 @@ class JsonView extends HTMLElement {
 
   connectedCallback() {
     this.folds ??= new Map();
-    this.tabIndex = 0;
-    this.setAttribute("role", "group");
-    this.setAttribute("aria-label", this.dataset.label ?? "Value");
     this.render();
   }
 

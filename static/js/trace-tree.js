@@ -52,10 +52,8 @@ class TraceTree extends HTMLElement {
     this.errors = make("button", { type: "button", className: "button button-sm toggle", ariaPressed: "false" }, icon("circle-alert"), "Errors");
     this.errors.addEventListener("click", () => this.toggleErrors());
     this.note = make("span", { className: "bar-note", role: "status" });
-    const bar = make(
-      "div", { className: "bar" }, make("span", { className: "bar-title" }, "Trace"), this.note, make("span", { className: "bar-space" }), search, this.errors,
-      button("minus", "Zoom out", () => this.zoom(2)), button("plus", "Zoom in", () => this.zoom(0.5)), button("refresh-cw", "Show all of the time", () => this.fit()),
-    );
+    const zoom = make("span", { className: "bar-group" }, button("minus", "Zoom out", () => this.zoom(2)), button("plus", "Zoom in", () => this.zoom(0.5)), button("refresh-cw", "Show all of the time", () => this.fit()));
+    const bar = make("div", { className: "bar" }, make("span", { className: "bar-title" }, "Trace"), this.note, make("span", { className: "bar-space" }), zoom, search, this.errors);
     this.ticks = make("div", { className: "ticks", title: "Drag to zoom" });
     this.ruler = make("div", { className: "ruler", ariaHidden: "true" }, make("div", {}, "Span"), this.ticks);
     this.canvas = make("div", { className: "canvas", role: "presentation" });
@@ -432,7 +430,7 @@ class TraceTree extends HTMLElement {
 
   step(by) {
     const index = this.rows.indexOf(this.selected);
-    const next = this.rows[Math.max(0, Math.min(this.rows.length - 1, index < 0 ? 0 : index + by))];
+    const next = this.rows[Math.max(0, Math.min(this.rows.length - 1, index + by))];
     if (next) this.go(next);
   }
 
@@ -462,7 +460,16 @@ class TraceTree extends HTMLElement {
 
   // -- Time -----------------------------------------------------------------------------------
 
-  zoom(factor, at = 0.5) {
+  /** Where in what is shown the chosen span is: zooming keeps it in sight. */
+  get center() {
+    const node = this.selected;
+    if (!node) return 0.5;
+    const begun = (node.isRun ? node.started : node.start) ?? node.start;
+    const at = ((begun + this.end(node)) / 2 - this.view.from) / (this.view.to - this.view.from);
+    return at >= 0 && at <= 1 ? at : 0.5;
+  }
+
+  zoom(factor, at = this.center) {
     const { from, to } = this.view;
     const middle = from + (to - from) * at;
     this.look(middle - (middle - from) * factor, middle + (to - middle) * factor);
