@@ -15,12 +15,11 @@ from apps.core import sql, traces
 from apps.core.ids import public_id
 from apps.environments.models import Environment
 from apps.runs.limits import limits
-from apps.runs.models import Waitpoint
 from apps.runs.operations.journal import FORK, executed_before, journals
 from apps.runs.operations.reports import Answer
 from apps.runs.operations.waiting import completed_waits
 from holdfast.machines import DEFAULT_MACHINE, MACHINES
-from holdfast.protocol import Execute, Resume, WaitpointResult
+from holdfast.protocol import Execute, Resume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,29 +97,11 @@ def resumes(leases: Sequence[tuple[UUID, UUID, int]]) -> list[Answer]:
                 run=public_id("run", run_id),
                 generation=generation,
                 previous=generation - 1,
-                results=[waitpoint_result(w) for w in results.get(run_id, [])],
+                results=results.get(run_id, []),
             ),
         )
         for session_id, run_id, generation in leases
     ]
-
-
-def waitpoint_result(waitpoint: Waitpoint) -> WaitpointResult:
-    return WaitpointResult(
-        id=public_id("waitpoint", waitpoint.pk),
-        ok=waitpoint.error is None,
-        run=public_id("run", waitpoint.run_id) if waitpoint.run_id else None,
-        output=waitpoint.output,
-        output_type=waitpoint.output_type,
-        error=waitpoint.error,
-        key=waitpoint.key,
-        seq=waitpoint.seq,
-        due_ms=_milliseconds(waitpoint.due_at) if waitpoint.key else None,
-    )
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000)
 
 
 def _execute(offers: Sequence[Offer], *, now: datetime) -> tuple[list[Answer], frozenset[UUID]]:
@@ -167,7 +148,7 @@ def _begun(rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
             "attempt_executed_ms": executed.get(attempts.get(run_id, run_id), 0),
             "journal": list(found[run_id].entries) if run_id in found else [],
             "journal_length": found[run_id].length if run_id in found else 0,
-            "results": [waitpoint_result(waitpoint) for waitpoint in results.get(run_id, [])],
+            "results": results.get(run_id, []),
         }
         for run_id in before
     }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from apps.core import sql
-from apps.core.ids import new_id
+from apps.core.ids import new_id, public_id
 from apps.runs.errors import ended_as
 from apps.runs.models import Run, Wait, Waitpoint
 from apps.runs.operations.locks import tell_of_room
 from apps.runs.operations.queueing import open_lanes
 from apps.runs.states import RunStatus, WaitpointKind
+from holdfast.protocol import WaitpointResult
 
 
 def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> UUID:
@@ -159,13 +162,31 @@ def _wake(run_ids: Sequence[UUID], *, now: datetime) -> None:
     tell_of_room({row["environment_id"] for row in awake})
 
 
-def completed_waits(run_ids: Iterable[UUID]) -> dict[UUID, list[Waitpoint]]:
+def completed_waits(run_ids: Iterable[UUID]) -> dict[UUID, list[WaitpointResult]]:
     """What these runs waited for and has completed; it stays until they wait again or end, so
     that a worker whose connection broke can be told again."""
-    waits = Wait.objects.filter(
-        run_id__in=list(run_ids), waitpoint__completed_at__isnull=False
-    ).select_related("waitpoint")
-    results: dict[UUID, list[Waitpoint]] = {}
-    for wait in waits.order_by("waitpoint__completed_at"):
-        results.setdefault(wait.run_id, []).append(wait.waitpoint)
+    wanted = list(run_ids)
+    results: dict[UUID, list[WaitpointResult]] = {}
+    if wanted:
+        for row in sql.rows(sql.load("runs", "completed_waits"), {"runs": wanted}):
+            results.setdefault(row["run_id"], []).append(_result(row))
     return results
+
+
+def _result(row: Mapping[str, Any]) -> WaitpointResult:
+    error = row["error"]
+    return WaitpointResult(
+        id=public_id("waitpoint", row["id"]),
+        ok=error is None,
+        run=public_id("run", row["of_run_id"]) if row["of_run_id"] else None,
+        output=row["output"],
+        output_type=row["output_type"],
+        error=json.loads(error) if isinstance(error, str) else error,  # raw rows carry text
+        key=row["key"],
+        seq=row["seq"],
+        due_ms=_milliseconds(row["due_at"]) if row["key"] else None,
+    )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
