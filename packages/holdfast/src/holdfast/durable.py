@@ -18,10 +18,10 @@ import random as chance
 import uuid as uuids
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
-from holdfast import packets
+from holdfast import failures, packets
 from holdfast.context import current_run
 from holdfast.errors import StepTimedOut
 from holdfast.hooks import in_thread
@@ -35,6 +35,9 @@ from holdfast.triggering import call_sync
 T = TypeVar("T")
 Item = TypeVar("Item")
 
+LONG_PAUSE_SECONDS = 5.0
+"""Between two tries of a step, a durable run gives its slot and its process back for longer."""
+
 __all__ = ["Database", "StepOptions", "now", "patched", "random", "step", "step_sync", "uuid"]
 
 
@@ -44,7 +47,8 @@ class StepOptions(TypedDict, total=False):
     Attributes:
         name: What the journal calls it; default: the function's name.
         retry: How often it is tried: a `Retry`, a number of tries or a mapping. Default: once,
-            and the run's own retry policy begins again with this step.
+            and the run's own retry policy begins again with this step. Between two tries a durable
+            run holds its slot for 5 seconds at most: in a longer pause it is ``WAITING``.
         timeout: Seconds that one try may take. A plain function is not stopped by it, only no
             longer waited for.
         strict: Whether it starts only when everything before it is kept by the server. Otherwise
@@ -232,6 +236,49 @@ def _noted(journal: Journal, kind: str, make: Callable[[Call], Any]) -> Any:
     return packets.decode(entry.output, entry.output_type)
 
 
+async def _hold(seconds: float, _tries: int, _error: Exception) -> None:
+    """Pause between two tries, in place."""
+    await asyncio.sleep(seconds)
+
+
+class _Pauses:
+    """The long pauses between the tries of a recorded step, in which its run is suspended.
+
+    How often it was tried, and until when it pauses, is recorded: the run may go on elsewhere.
+    """
+
+    def __init__(self, state: RunState, journal: Journal, call: Call) -> None:
+        self._runtime = state.runtime
+        self._journal = journal
+        self._call = call
+        self._count = 0
+        self._until: datetime | None = None
+        self.tries = 0
+        while (found := journal.remark(call, self._count + 1, "retry")) is not None:
+            self._count += 1
+            self._until, self.tries = found["until"], found["tries"]
+
+    async def go_on(self) -> None:
+        """Pause until what was recorded last."""
+        if self._until is not None:
+            await self._rest(self._until)
+
+    async def pause(self, seconds: float, tries: int, error: Exception) -> None:
+        """Pause after a try, suspended if that takes long."""
+        if seconds <= LONG_PAUSE_SECONDS:
+            await asyncio.sleep(seconds)
+            return
+        until = self._runtime.now() + timedelta(seconds=seconds)
+        self._count += 1
+        noted = {"until": until, "tries": tries, "error": failures.to_wire(error)}
+        self._journal.remark(self._call, self._count, "retry", packets.encode(noted))
+        await self._rest(until)
+
+    async def _rest(self, until: datetime) -> None:
+        key = f"{self._call.position}/{until.isoformat()}"
+        await self._runtime.rest_until(until, key=key)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
     """A step that is about to be executed, in whichever way."""
@@ -255,7 +302,8 @@ class _Prepared:
 
     async def recorded(self, state: RunState, journal: Journal, call: Call) -> Any:
         """Execute it, or know what came of it."""
-        attempts = Attempts()
+        pauses = _Pauses(state, journal, call)
+        attempts = Attempts(pauses.tries)
         try_it: Callable[[], Awaitable[Any]] = self._once
         if self.database is not None:
             try_it = Ledger(self.database).recorded(
@@ -268,11 +316,17 @@ class _Prepared:
         async def execute() -> Any:
             if self.strict or self.database is not None:
                 await journal.committed()
-            return await self._tried(try_it, attempts)
+            await pauses.go_on()
+            return await self._tried(try_it, attempts, pauses.pause)
 
         return await record(state.runtime, journal, call, execute, attempts=attempts)
 
-    async def _tried(self, try_it: Callable[[], Awaitable[Any]], attempts: Attempts) -> Any:
+    async def _tried(
+        self,
+        try_it: Callable[[], Awaitable[Any]],
+        attempts: Attempts,
+        pause: Callable[[float, int, Exception], Awaitable[None]] = _hold,
+    ) -> Any:
         while True:
             attempts.made += 1
             try:
@@ -286,7 +340,8 @@ class _Prepared:
                 )
                 if delay is None:
                     raise error from error.__cause__
-            await asyncio.sleep(delay)
+                failure = error
+            await pause(delay, attempts.made, failure)
 
     async def _once(self) -> Any:
         call = functools.partial(self.function, *self.arguments)

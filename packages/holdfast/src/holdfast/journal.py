@@ -96,6 +96,7 @@ class Call:
         recorded: What the journal has of it.
         seq: The `seq` of its result, once the code has been given it.
         started: When it was made, in seconds since 1970.
+        remarks: The `seq` of each remark about it.
     """
 
     position: str
@@ -106,6 +107,7 @@ class Call:
     recorded: Entry | None = None
     seq: int = 0
     started: float = field(default_factory=time.time)
+    remarks: list[int] = field(default_factory=list)
 
     def entry(self, packet: packets.Packet, *, attempts: int = 1) -> Entry:
         """What is recorded of a call that has returned."""
@@ -256,6 +258,35 @@ class Journal:
             self._loop.call_soon_threadsafe(self._pump)
         call.seq = entry.seq
         return entry
+
+    def remark(self, call: Call, nth: int, kind: str, packet: packets.Packet | None = None) -> Any:
+        """What the journal keeps beside a call that has not ended; None where it has nothing.
+
+        The code is not given it: no other call comes after it.
+
+        Args:
+            call: The call.
+            nth: Which remark about it, from 1.
+            kind: What it is about.
+            packet: What to record if there is none.
+        """
+        position = call.position + "r" * nth
+        recorded = self._recorded.get(position)
+        self._called.add(position)
+        if recorded is not None:
+            if recorded in self._order:
+                self._order.remove(recorded)
+                self._reach_frontier()
+            call.remarks.append(recorded.seq)
+            return packets.decode(recorded.output, recorded.output_type)
+        if packet is None:
+            return None
+        made = Call(position=position, kind=kind, name=call.name, after=call.after, digest=None)
+        self._seq += 1
+        call.remarks.append(self._seq)
+        self._pending.append(replace(made.entry(packet), seq=self._seq))
+        self._on_pending()
+        return packets.decode(*packet)
 
     def patched(self, name: str) -> bool:
         """Whether the code may go the new way: not when the journal has gone past without."""

@@ -57,7 +57,7 @@ async def record(
         entry = await journal.given(call)
     if not entry.ok:
         error = failures.to_exception(entry.error or {}, name=call.name)
-        journal.raised(error, call.seq)
+        journal.raised(error, call.seq, *call.remarks)
         raise error
     packet = packets.Packet(entry.output, entry.output_type)
     if packet.data_type == packets.STORE:
@@ -192,6 +192,10 @@ class Recording:
             await self._inner.wait_until(until, key=key or f"{call.position}/{name}")
 
         await record(self._inner, self._journal, call, wait, is_busy=False)
+
+    async def rest_until(self, moment: datetime, *, key: str) -> None:
+        """Wait within a step, which is recorded as a whole."""
+        await self._inner.rest_until(moment, key=key)
 
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Wait once until a token is over."""

@@ -45,6 +45,9 @@ class Runtime(Protocol):
     async def wait_until(self, moment: datetime, *, key: str | None) -> None:
         """Suspend until a moment; with a key, until the moment that an earlier attempt named."""
 
+    async def rest_until(self, moment: datetime, *, key: str) -> None:
+        """Suspend until a moment, out of what keeps the run from being suspended (`busy`)."""
+
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token was completed or has timed out."""
 

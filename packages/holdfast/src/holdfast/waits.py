@@ -91,6 +91,15 @@ class WaitBoard:
             self._arm()
 
     @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let the run be suspended in what is otherwise `busy`."""
+        self._busy -= 1
+        try:
+            yield
+        finally:
+            self._busy += 1
+
+    @contextmanager
     def replaying(self) -> Iterator[None]:
         """Hold off a suspension, and all items, until the code has been given what it took before.
 

@@ -215,7 +215,7 @@ class TestErrors:
 
         @task(durable=True)
         async def order():
-            return await step(charge, retry=Retry(attempts=3, min_delay=5, jitter=False))
+            return await step(charge, retry=Retry(attempts=3, min_delay=1, jitter=False))
 
         run = bench.run(order)
         assert (run.output, len(run.attempts)) == (3, 1)
@@ -280,6 +280,91 @@ class TestErrors:
 
         run = bench.run(order)
         assert (run.output, calls, done) == ("ok", [1], ["instead"])
+
+    def test_a_long_pause_between_tries_holds_no_process(self, bench):
+        tries = []
+
+        async def call():
+            tries.append(bench.now)
+            if len(tries) < 4:
+                raise OSError("busy")
+            return "answered"
+
+        @task(durable=True)
+        async def order():
+            return await step(
+                call, retry=Retry(attempts=5, min_delay=3_600, max_delay=3_600, jitter=False)
+            )
+
+        run = bench.trigger(order)
+        bench.advance(1_800)
+        assert (run.status, run.evictions) == ("WAITING", 1)
+        bench.settle()
+        assert (run.output, len(tries), run.evictions) == ("answered", 4, 3)
+        assert [entry.attempts for entry in run.journal if entry.kind == "step"] == [4]
+        hours = [round((later - tries[0]).total_seconds() / 3_600) for later in tries]
+        assert hours == [0, 1, 2, 3]
+
+    def test_the_tries_of_a_step_are_counted_over_its_pauses(self, bench):
+        tries = []
+
+        async def call():
+            tries.append(1)
+            raise OSError("down")
+
+        @task(durable=True, retry=Retry(attempts=2, min_delay=1))
+        async def order():
+            await step(
+                call, retry=Retry(attempts=3, min_delay=3_600, max_delay=3_600, jitter=False)
+            )
+
+        run = bench.run(order)
+        assert (run.status, len(run.attempts)) == ("FAILED", 2)
+        assert len(tries) == 2 * 3  # a new attempt of the run begins to count anew
+
+    def test_others_go_on_while_a_step_pauses(self, bench):
+        failures = [OSError("busy")]
+
+        async def call():
+            if failures:
+                raise failures.pop()
+            return "late"
+
+        async def note(word):
+            return word
+
+        @task(durable=True)
+        async def order():
+            async def waits():
+                await wait.for_(minutes=10)
+                return await step(note, "meanwhile")
+
+            return await asyncio.gather(
+                step(call, retry=Retry(attempts=2, min_delay=3_600, max_delay=3_600, jitter=False)),
+                waits(),
+            )
+
+        run = bench.run(order)
+        assert run.output == ["late", "meanwhile"]
+        assert run.finished_at - run.created_at >= timedelta(hours=1)
+
+    def test_a_crash_around_a_pause_repeats_a_try_at_most(self):
+        tries = []
+
+        async def call():
+            tries.append(1)
+            if len(tries) % 3:
+                raise OSError("busy")
+            return "answered"
+
+        @task(durable=True, retry=Retry(attempts=3, min_delay=1))
+        async def order():
+            return await step(
+                call, retry=Retry(attempts=6, min_delay=3_600, max_delay=3_600, jitter=False)
+            )
+
+        for run in every_crash(order):
+            assert run.output == "answered"
 
     def test_a_step_that_takes_too_long_times_out(self, bench):
         @task(durable=True)

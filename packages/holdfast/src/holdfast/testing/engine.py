@@ -466,6 +466,12 @@ class _BenchRuntime:
         waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self._life.run.id, key)
         await self.board.wait(waitpoint, due_ms=milliseconds(moment))
 
+    async def rest_until(self, moment: datetime, *, key: str) -> None:
+        """Suspend until a moment, in the middle of a step."""
+        if moment > self.now():
+            with self.board.resting():
+                await self.wait_until(moment, key=key)
+
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token is over."""
         await self.tokens.retrieve(token)  # raises for one that there is not

@@ -336,6 +336,12 @@ class _Run:
         waitpoint = new_waitpoint_id() if key is None else waitpoint_id_of(self.id, key)
         await self._board.wait(waitpoint, due_ms=milliseconds(moment))
 
+    async def rest_until(self, moment: datetime, *, key: str) -> None:
+        """Suspend until a moment, in the middle of a step."""
+        if moment > self.now():
+            with self._board.resting():
+                await self.wait_until(moment, key=key)
+
     async def wait_for_token(self, token: str) -> WaitpointResult:
         """Suspend until a token is over."""
         return await self._board.wait(token)
