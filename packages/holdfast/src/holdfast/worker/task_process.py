@@ -416,8 +416,8 @@ class _Run:
                 "op": "wait",
                 "run": self.id,
                 "waitpoints": suspension.waitpoints,
-                "times": [asdict(time) for time in suspension.times],
-                "inputs": [asdict(item) for item in suspension.inputs],
+                "times": [fields_of(time) for time in suspension.times],
+                "inputs": [fields_of(item) for item in suspension.inputs],
                 "resumes": self._resumes,
                 "executed_ms": round(attempt.watch.elapsed * 1000),
             }
