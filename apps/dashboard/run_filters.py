@@ -13,8 +13,7 @@ from django.http import QueryDict
 
 from apps.core.durations import parse_duration
 from apps.core.errors import Invalid, NotFound
-from apps.core.ids import parse_public_id, public_id
-from apps.core.paging import CursorPage
+from apps.core.ids import parse_public_id
 from apps.dashboard.statuses import look_of
 from apps.runs.search import RunSearch
 from apps.runs.states import RunStatus
@@ -46,6 +45,7 @@ _NAMES = (
     "from",
     "to",
     "q",
+    "sort",
 )
 _LONGEST_WORD = 256
 _MOST_WORDS = 20
@@ -99,27 +99,10 @@ def read_filters(query: QueryDict, *, now: datetime) -> RunFilters:
     kept = [(name, value) for name in _NAMES for value in read.words(name)]
     return RunFilters(
         search=search,
-        chips=[_chip(name, value, kept) for name, value in kept if name != "q"],
+        chips=[_chip(name, value, kept) for name, value in kept if name not in ("q", "sort")],
         problems=read.problems,
         query=urlencode(kept),
     )
-
-
-def read_cursor(query: QueryDict) -> CursorPage:
-    """The page of an address; one that means nothing is the first page."""
-    try:
-        if before := query.get("before"):
-            return CursorPage(size=PAGE_SIZE, before=parse_public_id("run", before))
-        if after := query.get("after"):
-            return CursorPage(size=PAGE_SIZE, after=parse_public_id("run", after))
-    except NotFound:
-        pass
-    return CursorPage(size=PAGE_SIZE)
-
-
-def spell_cursor(row: UUID | None) -> str | None:
-    """A cursor as `read_cursor` reads it."""
-    return None if row is None else public_id("run", row)
 
 
 class _Reader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,31 +9,21 @@ from uuid import UUID
 
 from apps.core.errors import NotFound
 from apps.core.ids import public_id
+from apps.dashboard.blockers import Blocker, blocker_of
+from apps.dashboard.faults import Fault, fault_of
+from apps.dashboard.journal import STEPS_SHOWN, StepRow, step_rows
 from apps.dashboard.moves import Move, moves
-from apps.dashboard.tracebacks import Frame, frames
 from apps.dashboard.values import Value, shown, value_of
 from apps.environments.scope import Scope
 from apps.runs import queries as runs
 from apps.runs.explanation import Explanation
+from apps.runs.operations.journal import FORK
+from apps.runs.steps import StepSearch, steps_of
 from apps.runs.timeline import latest_moves
 
 _MOST_MOVES = 200
 _MOST_CHILDREN = 50
 _MOST_ATTEMPTS = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """An error as people read it."""
-
-    name: str
-    message: str
-    trace: str
-    frames: Sequence[Frame]
-
-    @property
-    def has_own_frames(self) -> bool:
-        return any(not frame.is_library for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +41,8 @@ class RunView:
     moves: list[Move]
     parent: Any = None
     root: Any = None
+    steps: list[StepRow] = field(default_factory=list)
+    has_more_steps: bool = False
     children: list[Any] = field(default_factory=list)
     has_more_children: bool = False
     waited: timedelta | None = None
@@ -61,6 +52,10 @@ class RunView:
         return self.why.text
 
     @property
+    def blocker(self) -> Blocker:
+        return blocker_of(self.why)
+
+    @property
     def batch(self) -> str:
         return public_id("batch", self.run.batch_id) if self.run.batch_id else ""
 
@@ -68,12 +63,22 @@ class RunView:
     def replay_of(self) -> str:
         return public_id("run", self.run.replay_of_id) if self.run.replay_of_id else ""
 
+    @property
+    def schedule(self) -> str:
+        return public_id("sched", self.run.schedule_id) if self.run.schedule_id else ""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it began with the journal of the run that it repeats."""
+        return bool(self.run.source == FORK)
+
 
 def look_at(scope: Scope, run_id: UUID) -> RunView:
     """The run of this id; raises NotFound."""
     run = runs.get_run(scope, run_id)
     children = runs.child_runs(scope, run_id, most=_MOST_CHILDREN + 1)
     parent = _relative(scope, run, run.parent_id)
+    steps = steps_of(run_id, StepSearch(), most=STEPS_SHOWN + 1)
     return RunView(
         run=run,
         id=public_id("run", run.id),
@@ -86,22 +91,11 @@ def look_at(scope: Scope, run_id: UUID) -> RunView:
         moves=moves(latest_moves(scope, run_id, most=_MOST_MOVES)),
         parent=parent,
         root=parent if run.root_id == run.parent_id else _relative(scope, run, run.root_id),
+        steps=step_rows(steps[:STEPS_SHOWN]),
+        has_more_steps=len(steps) > STEPS_SHOWN,
         children=children[:_MOST_CHILDREN],
         has_more_children=len(children) > _MOST_CHILDREN,
         waited=_waited(run.queued_at, run.started_at),
-    )
-
-
-def fault_of(error: dict[str, Any] | None) -> Fault | None:
-    """An error as its run or attempt keeps it."""
-    if error is None:
-        return None
-    trace = str(error.get("stackTrace") or "")
-    return Fault(
-        name=str(error.get("name") or error.get("code") or "Error"),
-        message=str(error.get("message") or error.get("raw") or ""),
-        trace=trace,
-        frames=frames(trace),
     )
 
 

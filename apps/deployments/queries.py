@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 
 from apps.core.errors import NotFound
 from apps.core.ids import parse_public_id
+from apps.core.paging import CursorPage, Page, paged
 from apps.deployments import definitions
 from apps.deployments.definitions import TaskDefinition
 from apps.deployments.models import Deployment, KeyOverride, Promotion, Queue, Task, Version
@@ -28,6 +29,18 @@ def list_deployments(
         found = found.filter(status=status)
     # The log may be long and no list shows it.
     return list(found.defer("log").order_by("-id")[:size])
+
+
+def deployments_page(
+    scope: Scope, page: CursorPage, *, status: str | None = None, text: str = ""
+) -> Page[Deployment]:
+    """One page of the deployments; `text` is a part of the version, or the short code."""
+    tried = Q()
+    if status:
+        tried &= Q(status=status)
+    if text:
+        tried &= Q(version__number__icontains=text) | Q(short_code=text)
+    return paged(_deployments(scope).defer("log"), page, tried=tried)
 
 
 def get_deployment(scope: Scope, deployment_id: UUID) -> Deployment:
@@ -75,6 +88,13 @@ def tasks_of(scope: Scope, version_id: UUID) -> list[Task]:
     return list(tasks.order_by("slug"))
 
 
+def task_of(scope: Scope, version_id: UUID, slug: str) -> Task | None:
+    """A task as a version defines it; None when it has no such task."""
+    require(scope.actor, Permission.DEPLOYMENTS_READ)
+    tasks = Task.objects.filter(version=version_id, version__environment=scope.environment_id)
+    return tasks.filter(slug=slug).first()
+
+
 def task_definition(environment_id: UUID, slug: str) -> TaskDefinition | None:
     """What the current version says about a task: None when it has no such task."""
     version = definitions.current_version(environment_id)
@@ -91,12 +111,16 @@ def schedules_of(version_id: UUID) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def list_queues(scope: Scope, *, named: str = "", most: int | None = None) -> list[Queue]:
+def list_queues(
+    scope: Scope, *, named: str = "", kind: str = "", most: int | None = None
+) -> list[Queue]:
     """The queues of the environment, by name; `named` is a part of it, in any case."""
     require(scope.actor, Permission.QUEUES_READ)
     found = Queue.objects.filter(environment=scope.environment_id)
     if named:
         found = found.filter(name__icontains=named)
+    if kind:
+        found = found.filter(type=kind)
     return list(found.order_by("name")[:most])
 
 

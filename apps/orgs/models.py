@@ -11,7 +11,6 @@ from django.db.models.functions import Lower
 
 from apps.core.ids import floor, new_id, public_id
 from apps.orgs.actors import OrganizationScope
-from apps.orgs.filters import AuditFilters
 from apps.orgs.roles import Role
 
 _ROLES = [(role.value, role.value.capitalize()) for role in Role]
@@ -143,18 +142,12 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def within(self, scope: OrganizationScope) -> AuditEntryQuerySet:
         return self.filter(organization_id=scope.organization_id)
 
-    def that(self, filters: AuditFilters) -> AuditEntryQuerySet:
+    def between(self, since: datetime | None, until: datetime | None) -> AuditEntryQuerySet:
         wanted = Q()
-        if filters.about:
-            wanted &= Q(action__startswith=f"{filters.about}.")
-        if filters.actor_id is not None:
-            wanted &= Q(actor_id=filters.actor_id)
-        if filters.environment_id is not None:
-            wanted &= Q(environment_id=filters.environment_id)
-        if filters.since is not None:
-            wanted &= Q(id__gte=floor(filters.since))
-        if filters.until is not None:
-            wanted &= Q(id__lt=floor(filters.until))
+        if since is not None:
+            wanted &= Q(id__gte=floor(since))
+        if until is not None:
+            wanted &= Q(id__lt=floor(until))
         return self.filter(wanted)
 
 

@@ -7,12 +7,13 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
 from apps.accounts.models import User
 from apps.accounts.queries import has_nobody
 from apps.core.crypto import digest
 from apps.core.errors import NotFound
-from apps.core.paging import CursorPage, Page, newest_first
+from apps.core.paging import CursorPage, Page, paged
 from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.errors import InviteUnusable
 from apps.orgs.filters import AuditFilters
@@ -76,9 +77,17 @@ def list_audit_entries(
 def audit_page(
     scope: OrganizationScope, filters: AuditFilters, page: CursorPage
 ) -> Page[AuditEntry]:
-    """One page of the entries that the filters leave, newest first."""
+    """One page of the entries that the filters leave."""
     require(scope.actor, Permission.AUDIT_READ)
-    return newest_first(AuditEntry.objects.within(scope).that(filters), page)
+    entries = AuditEntry.objects.within(scope).between(filters.since, filters.until)
+    tried = Q()
+    if filters.about:
+        tried &= Q(action__startswith=f"{filters.about}.")
+    if filters.actor_id is not None:
+        tried &= Q(actor_id=filters.actor_id)
+    if filters.environment_id is not None:
+        tried &= Q(environment_id=filters.environment_id)
+    return paged(entries, page, tried=tried)
 
 
 def names_of_people(ids: Iterable[UUID]) -> dict[UUID, str]:

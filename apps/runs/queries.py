@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from apps.core import sql
 from apps.core.errors import NotFound
 from apps.core.ids import floor
-from apps.core.paging import CursorPage, Page, newest_first
+from apps.core.paging import CursorPage, Page, page_of, paged
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
 from apps.runs.explanation import Explanation, SlotHolder, explain_run, slot_holders
@@ -36,6 +36,10 @@ from apps.runs.models import (
     Waitpoint,
 )
 from apps.runs.states import WaitpointKind, WaitpointStatus
+from apps.runs.tagged import tagged_ids
+
+MOST_TRIED = 20_000  # programs follow cursors unseen: fewer, longer steps suit them
+_MOST_TAGGED = 1_000
 
 
 def get_run(scope: Scope, run_id: UUID) -> Run:
@@ -66,44 +70,74 @@ class RunFilters:
 
 
 def list_runs(scope: Scope, filters: RunFilters, page: CursorPage) -> Page[Run]:
-    """The runs of an environment, newest first."""
+    """The runs of an environment, newest first; a cursor goes on where the search was stopped.
+
+    What no index serves is tried on a bounded number of runs, so a page may hold fewer than there
+    are, or none, and have a next one.
+    """
     if filters.is_empty:
         return Page(items=[])
-    return newest_first(filtered_runs(scope.environment_id, filters), page)
+    runs, tried = _indexed(scope.environment_id, filters), _tried(filters)
+    if not filters.tags:
+        return paged(runs, page, tried=tried, most_tried=MOST_TRIED)
+    ids, edge = tagged_ids(
+        scope.environment_id,
+        filters.tags,
+        page,
+        since=filters.created_from,
+        until=filters.created_to,
+        most=_MOST_TAGGED,
+    )
+    found = page.along(runs.filter(tried, pk__in=ids))
+    return page_of(list(found[: page.size + 1]), page, edge=edge)
 
 
 def filtered_runs(environment_id: UUID, filters: RunFilters) -> RunQuerySet:
-    """The runs of an environment that pass a filter."""
-    runs = Run.objects.within(environment_id)
-    for field, wanted in (
-        ("status__in", filters.statuses),
-        ("task__in", filters.tasks),
-        ("version_number__in", filters.versions),
-        ("queue__in", filters.queues),
-        ("machine__in", filters.machines),
-    ):
-        if wanted:
-            runs = runs.filter(**{field: wanted})
+    """The runs of an environment that pass a filter, whatever that costs."""
+    runs = _indexed(environment_id, filters).filter(_tried(filters))
     if filters.tags:
         tagged = RunTag.objects.filter(environment_id=environment_id, tag__in=filters.tags)
         runs = runs.filter(pk__in=tagged.values("run_id"))
+    return runs
+
+
+def _indexed(environment_id: UUID, filters: RunFilters) -> RunQuerySet:
+    """The runs to which an index leads."""
+    runs = Run.objects.within(environment_id)
+    if len(filters.tasks) == 1:
+        runs = runs.filter(task=filters.tasks[0])
+    if filters.batch_id is not None:
+        runs = runs.filter(batch_id=filters.batch_id)
+    if filters.schedule_id is not None:
+        runs = runs.filter(schedule_id=filters.schedule_id)
     if filters.bulk_action_id:
         touched = BulkItem.objects.filter(
             action_id=filters.bulk_action_id, action__environment_id=environment_id
         )
         runs = runs.filter(pk__in=touched.values(found=Coalesce("result_run_id", "run_id")))
-    exact = {
-        "batch_id": filters.batch_id,
-        "schedule_id": filters.schedule_id,
-        "is_test": filters.is_test,
-    }
-    runs = runs.filter(**{field: value for field, value in exact.items() if value is not None})
     # an id begins with its time, so these prune partitions
     if filters.created_from:
         runs = runs.filter(pk__gte=floor(filters.created_from))
     if filters.created_to:
         runs = runs.filter(pk__lte=floor(filters.created_to))
     return runs
+
+
+def _tried(filters: RunFilters) -> Q:
+    """What has to be tried on each of them."""
+    wanted = Q()
+    for field, values in (
+        ("status__in", filters.statuses),
+        ("task__in", filters.tasks if len(filters.tasks) > 1 else ()),
+        ("version_number__in", filters.versions),
+        ("queue__in", filters.queues),
+        ("machine__in", filters.machines),
+    ):
+        if values:
+            wanted &= Q(**{field: values})
+    if filters.is_test is not None:
+        wanted &= Q(is_test=filters.is_test)
+    return wanted
 
 
 def list_events(scope: Scope, run_id: UUID) -> list[RunEvent]:
@@ -141,10 +175,11 @@ def get_batch(scope: Scope, batch_id: UUID) -> Batch:
     return batch
 
 
-def list_batches(scope: Scope, page: CursorPage) -> Page[Batch]:
-    """The batches of an environment, newest first."""
+def list_batches(scope: Scope, page: CursorPage, *, statuses: Collection[str] = ()) -> Page[Batch]:
+    """The batches of an environment, of these statuses or any."""
     require(scope.actor, Permission.RUNS_READ)
-    return newest_first(Batch.objects.filter(environment_id=scope.environment_id), page)
+    batches = Batch.objects.filter(environment_id=scope.environment_id)
+    return paged(batches, page, tried=Q(status__in=statuses) if statuses else None)
 
 
 def batch_runs(scope: Scope, batch_id: UUID) -> list[Run]:
@@ -209,10 +244,14 @@ def get_bulk_action(scope: Scope, bulk_action_id: UUID) -> BulkAction:
     return found
 
 
-def list_bulk_actions(scope: Scope, page: CursorPage) -> Page[BulkAction]:
-    """The bulk actions of an environment, newest first."""
+def list_bulk_actions(
+    scope: Scope, page: CursorPage, *, kinds: Collection[str] = (), statuses: Collection[str] = ()
+) -> Page[BulkAction]:
+    """The bulk actions of an environment, of these kinds and statuses or any."""
     require(scope.actor, Permission.RUNS_READ)
-    return newest_first(BulkAction.objects.filter(environment_id=scope.environment_id), page)
+    tried = Q(kind__in=kinds) if kinds else Q()
+    tried &= Q(status__in=statuses) if statuses else Q()
+    return paged(BulkAction.objects.filter(environment_id=scope.environment_id), page, tried=tried)
 
 
 def bulk_items(
@@ -287,20 +326,18 @@ _STATUS_OF_TOKEN: dict[WaitpointStatus, Q] = {
 def list_tokens(scope: Scope, filters: TokenFilters, page: CursorPage) -> Page[Waitpoint]:
     """The tokens of an environment, newest first."""
     require(scope.actor, Permission.RUNS_READ)
-    tokens = _tokens(scope)
+    tokens, tried = _tokens(scope), Q()
     if filters.statuses:
-        tokens = tokens.filter(
-            reduce(or_, (_STATUS_OF_TOKEN[status] for status in filters.statuses))
-        )
+        tried &= reduce(or_, (_STATUS_OF_TOKEN[status] for status in filters.statuses))
     if filters.tags:
-        tokens = tokens.filter(tags__overlap=list(filters.tags))
+        tried &= Q(tags__overlap=list(filters.tags))
     if filters.idempotency_key is not None:
         tokens = tokens.filter(idempotency_key=filters.idempotency_key)
     if filters.created_from:
         tokens = tokens.filter(pk__gte=floor(filters.created_from))
     if filters.created_to:
         tokens = tokens.filter(pk__lte=floor(filters.created_to))
-    return newest_first(tokens, page)
+    return paged(tokens, page, tried=tried, most_tried=MOST_TRIED)
 
 
 def get_token(scope: Scope, token_id: UUID) -> Waitpoint:

@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q
 
-from apps.core.ids import created_at, floor
-from apps.core.paging import CursorPage
+from apps.core.ids import floor
+from apps.core.paging import MOST_TRIED, CursorPage, Page, page_of, paged
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
-from apps.runs.models import Run, RunTag
+from apps.runs.models import Run, RunQuerySet
+from apps.runs.tagged import tagged_ids
 
-_Row = TypeVar("_Row", bound=Model)
-
-MOST_SCANNED = 5_000
+MOST_SCANNED = MOST_TRIED
 _TAGGED = 1_000
 _EXPORTED_AT_ONCE = 500
 MOST_EXPORTED = 10_000
@@ -52,39 +50,28 @@ class RunSearch:
     created_to: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One page of runs, newest first.
-
-    `older` and `newer` are cursors where there may be more. `searched_to` is set when the search
-    stopped at its bound: everything back to then, or on the way to newer ones up to then, was seen.
-    """
-
-    runs: list[Run]
-    older: UUID | None = None
-    newer: UUID | None = None
-    searched_to: datetime | None = None
-
-
-def search_runs(scope: Scope, search: RunSearch, page: CursorPage) -> Found:
+def search_runs(scope: Scope, search: RunSearch, page: CursorPage) -> Page[Run]:
     """One page of the runs that match."""
     require(scope.actor, Permission.RUNS_READ)
-    walk = _Walk(scope, page)
-    candidates, edge = _tagged(walk, search) if search.tags else _newest(walk, search)
-    found = list(candidates.filter(_rest(search)).only(*_SHOWN)[: page.size + 1])
-    return walk.page(found, edge)
+    runs = Run.objects.within(scope.environment_id).filter(_of_indexes(search)).only(*_SHOWN)
+    if search.tags:
+        return _tagged(scope, runs, search, page)
+    return paged(runs, page, tried=_rest(search), most_tried=MOST_SCANNED)
 
 
-def export_runs(scope: Scope, search: RunSearch) -> Iterator[list[Run]]:
-    """Everything that matches, newest first, in parts; at most MOST_EXPORTED."""
+def export_runs(
+    scope: Scope, search: RunSearch, *, oldest_first: bool = False
+) -> Iterator[list[Run]]:
+    """Everything that matches, in its order, in parts; at most MOST_EXPORTED."""
     after, left = None, MOST_EXPORTED
     while left > 0:
-        page = CursorPage(size=min(left, _EXPORTED_AT_ONCE), after=after)
+        size = min(left, _EXPORTED_AT_ONCE)
+        page = CursorPage(size=size, after=after, oldest_first=oldest_first)
         found = search_runs(scope, search, page)
-        if found.runs:
-            yield found.runs
-        left -= len(found.runs)
-        after = found.older
+        if found.items:
+            yield found.items
+        left -= len(found.items)
+        after = found.next
         if after is None:
             return
 
@@ -92,76 +79,26 @@ def export_runs(scope: Scope, search: RunSearch) -> Iterator[list[Run]]:
 def recent_payloads(scope: Scope, search: RunSearch, page: CursorPage) -> list[Run]:
     """The newest runs that match and have a payload of their own row, with it."""
     require(scope.actor, Permission.RUNS_READ)
-    found = search_runs(scope, search, page).runs
+    found = search_runs(scope, search, page).items
     rows = Run.objects.within(scope.environment_id).filter(
         pk__in=[run.pk for run in found], payload_type="application/json", payload__isnull=False
     )
     return list(rows.only("id", "status", "created_at", "payload").order_by("-pk"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """The way that a page goes from its cursor: towards older runs, or back towards newer ones."""
-
-    scope: Scope
-    asked: CursorPage
-
-    @property
-    def is_backward(self) -> bool:
-        return self.asked.before is not None
-
-    def along(self, rows: QuerySet[_Row], key: str) -> QuerySet[_Row]:
-        """Rows beyond the cursor, in the order of the way."""
-        rows = rows.filter(environment_id=self.scope.environment_id)
-        if self.is_backward:
-            return rows.filter(**{f"{key}__gt": self.asked.before}).order_by(key)
-        if self.asked.after is not None:
-            rows = rows.filter(**{f"{key}__lt": self.asked.after})
-        return rows.order_by(f"-{key}")
-
-    def until(self, edge: UUID) -> Q:
-        """Not beyond the last run that is tried."""
-        return Q(pk__lte=edge) if self.is_backward else Q(pk__gte=edge)
-
-    def page(self, found: list[Run], edge: UUID | None) -> Found:
-        """What was found, newest first; `edge` is where the search stopped, unless it came to an
-        end or found enough before."""
-        size = self.asked.size
-        is_full = len(found) > size
-        runs = found[:size]
-        stop = None if is_full else edge
-        further = runs[-1].pk if is_full else stop
-        back = runs[0].pk if runs else self.asked.before or self.asked.after
-        has_back = self.asked.after is not None or self.is_backward
-        searched_to = created_at(stop) if stop else None
-        if self.is_backward:
-            older = back if runs else self.asked.before
-            return Found(runs=runs[::-1], older=older, newer=further, searched_to=searched_to)
-        newer = back if has_back else None
-        return Found(runs=runs, older=further, newer=newer, searched_to=searched_to)
-
-
-def _newest(walk: _Walk, search: RunSearch) -> tuple[QuerySet[Run], UUID | None]:
-    """The runs that an index finds, and the last that is tried when it does not find all."""
-    runs = walk.along(Run.objects.filter(_of_indexes(search)), "pk")
-    if not _rest(search):
-        return runs, None
-    edge = runs.values_list("pk", flat=True)[MOST_SCANNED - 1 : MOST_SCANNED].first()
-    return (runs.filter(walk.until(edge)) if edge else runs), edge
-
-
-def _tagged(walk: _Walk, search: RunSearch) -> tuple[QuerySet[Run], UUID | None]:
-    """The runs with the first tag: their ids come from the tags' own index."""
-    tags = walk.along(RunTag.objects.filter(tag=search.tags[0]), "run_id")
-    if search.created_from:
-        tags = tags.filter(run_id__gte=floor(search.created_from))
-    if search.created_to:
-        tags = tags.filter(run_id__lt=floor(search.created_to))
+def _tagged(scope: Scope, runs: RunQuerySet, search: RunSearch, page: CursorPage) -> Page[Run]:
+    """Those with the first tag, whose ids come from the tags' own index, that have the others."""
     is_plain = not (_rest(search) or search.tasks or search.batch_id or search.run_id)
-    most = walk.asked.size + 1 if is_plain else _TAGGED
-    ids = list(tags.values_list("run_id", flat=True)[:most])
-    runs = walk.along(Run.objects.filter(_of_indexes(search), pk__in=ids), "pk")
-    return runs, ids[-1] if len(ids) == most else None
+    ids, edge = tagged_ids(
+        scope.environment_id,
+        search.tags[:1],
+        page,
+        since=search.created_from,
+        until=search.created_to,
+        most=page.size + 1 if is_plain else _TAGGED,
+    )
+    found = page.along(runs.filter(_rest(search), pk__in=ids))
+    return page_of(list(found[: page.size + 1]), page, edge=edge)
 
 
 def _of_indexes(search: RunSearch) -> Q:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core import sql
 from apps.core.errors import NotFound
+from apps.core.paging import CursorPage, Page, paged
 from apps.core.recurrence import occurrences
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
@@ -54,6 +55,18 @@ def list_schedules(
     if external_id is not None:
         found = found.filter(external_id=external_id)
     return found.order_by("-id")
+
+
+def schedules_page(
+    scope: Scope, page: CursorPage, *, text: str = "", is_active: bool | None = None
+) -> Page[Schedule]:
+    """One page of the schedules; `text` is a part of the task's or the external id."""
+    tried = Q()
+    if text:
+        tried &= Q(task__icontains=text) | Q(external_id__icontains=text)
+    if is_active is not None:
+        tried &= Q(is_active=is_active)
+    return paged(_schedules(scope), page, tried=tried)
 
 
 def list_ticks(scope: Scope, schedule_id: UUID, *, most: int = 100) -> list[Tick]:

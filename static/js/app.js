@@ -4,6 +4,7 @@ import "holdfast/command-palette";
 import "holdfast/copy-button";
 import "holdfast/dialogs";
 import "holdfast/hot-keys";
+import "holdfast/list-filters";
 import "holdfast/menus";
 import "holdfast/row-list";
 import "holdfast/saved-filters";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from apps.runs.operations.waitpoints import create_token
 from apps.runs.queries import RunFilters
 from apps.runs.states import BulkKind
 from apps.schedules.operations.manage import ScheduleRequest, create_schedule
+from holdfast.protocol import Entry, Steps
 from tests import factories
 from tests.runs.engine import Worker, ask, completed, failed, suspended, version
 
@@ -30,6 +32,10 @@ _SCHEMA = {
         "loud": {"type": "boolean", "default": False},
     },
 }
+_TRACE = (
+    'Traceback (most recent call last):\n  File "tasks/shop.py", line 31, in charge\n    pay()\n'
+)
+_ORDER = json.dumps({"order": 17, "lines": [{"sku": f"SKU-{n}", "count": n} for n in range(9)]})
 _BOB = '{"name": "bob"}'
 
 
@@ -44,6 +50,7 @@ class Furnished:
     failed_run: str
     waiting_run: str
     blocked_run: str
+    durable_run: str
     schedule: str
     queue: str
     paused_queue: str
@@ -65,6 +72,7 @@ def furnish() -> Furnished:
     worker = Worker(made, free=20)
     done = _done(tenant, worker, now)
     broken = _failed(tenant, worker, now)
+    durable = _durable(tenant, worker, now)
     waiting = _waiting(tenant, worker, now)
     blocked = _queued(tenant, now)
     canceled = ask(tenant.scope, "send-mail", now=now).run_id
@@ -80,6 +88,7 @@ def furnish() -> Furnished:
         failed_run=public_id("run", broken),
         waiting_run=public_id("run", waiting),
         blocked_run=public_id("run", blocked),
+        durable_run=public_id("run", durable),
         schedule=_schedule(tenant, now),
         queue=queue,
         paused_queue=paused,
@@ -115,6 +124,31 @@ def _failed(tenant: factories.Tenant, worker: Worker, now: datetime):
     (work,) = worker.claim(now=now, free=1)
     worker.start(work, now=now)
     worker.say(failed(work, error=error, executed_ms=310), now=now + timedelta(seconds=1))
+    return run_id
+
+
+def _durable(tenant: factories.Tenant, worker: Worker, now: datetime):
+    """A run with a journal: what it did, with a step that was tried again and one that failed."""
+    run_id = ask(tenant.scope, "parent", now=now, payload='{"order": 17}').run_id
+    (work,) = worker.claim(now=now, free=1)
+    worker.start(work, now=now)
+    began = int(now.timestamp() * 1000)
+    error = {"name": "Declined", "message": "the card was declined", "stackTrace": _TRACE}
+    entries = [
+        Entry(seq=1, position="1", kind="step", name="load-order", output=_ORDER, took_ms=12,
+              started_ms=began),
+        Entry(seq=2, position="2", kind="now", name="now", after=1, output=f"{began}",
+              started_ms=began + 20),
+        Entry(seq=3, position="3", kind="step", name="charge", after=2, ok=False, error=error,
+              attempts=3, took_ms=4_200, started_ms=began + 30),
+        Entry(seq=4, position="4", kind="wait", name="time", after=3, took_ms=3_600_000,
+              started_ms=began + 5_000),
+    ]  # fmt: skip
+    worker.say(
+        Steps(run=work.run, generation=work.generation, entries=entries),
+        now=now + timedelta(seconds=1),
+    )
+    worker.say(completed(work, output="null", executed_ms=4_300), now=now + timedelta(seconds=5))
     return run_id
 
 

@@ -148,7 +148,7 @@ def test_the_palette_finds_a_task_and_a_run_by_its_id(acme, alice):
     expect(page.get_by_role("option", selected=True)).to_contain_text("resize")
     assert alice.accessibility() == []
     page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"/runs\?task=resize$"))
+    page.wait_for_url(f"**{at('tasks/resize')}")
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Search").fill(run)
     page.keyboard.press("Enter")

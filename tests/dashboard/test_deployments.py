@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from apps.core.ids import public_id
+from apps.dashboard import cursors
 from apps.dashboard.views import deployments as views
 from apps.deployments.models import Deployment, DeploymentStatus, Promotion
 from apps.deployments.operations.shipping import create_deployment
@@ -64,11 +65,11 @@ def test_deployments_may_be_filtered_by_status(acme, visit):
     client = visit()
     assert len(client.get(at("deployments?status=FAILED")).context["deployments"]) == 1
     assert len(client.get(at("deployments?status=MOON")).context["deployments"]) == 2
-    assert "No deployment has this status" in text(client.get(at("deployments?status=CANCELED")))
+    assert "No deployment is like that" in text(client.get(at("deployments?status=CANCELED")))
 
 
 def test_pages_lead_to_older_deployments(acme, visit, monkeypatch):
-    monkeypatch.setattr(views, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(cursors, "_SIZE", 2)
     made = [failed(acme) for _ in range(3)][::-1]
     client = visit()
     first = client.get(at("deployments"))

@@ -15,7 +15,7 @@ from django.test import AsyncClient, Client
 
 from apps.core.ids import new_id, public_id
 from apps.dashboard import run_filters
-from apps.dashboard.run_filters import read_cursor, read_filters
+from apps.dashboard.run_filters import read_filters
 from apps.runs import search
 from apps.runs.models import Run
 from tests import factories
@@ -36,7 +36,7 @@ def shown(run) -> str:
 
 def listed(response) -> list[str]:
     """The ids of the runs on a page, from the top."""
-    return [run.pk for run in response.context["found"].runs]
+    return [run.pk for run in response.context["found"].items]
 
 
 # -- Filters -----------------------------------------------------------------------------------
@@ -76,7 +76,11 @@ def test_what_means_nothing_is_named_and_left_out(query):
 @pytest.mark.parametrize("query", ["tag=%00", "task=", "tag=" + "x" * 300, "after=nothing"])
 def test_what_cannot_be_is_ignored(query):
     assert filters(query).is_any
-    assert read_cursor(QueryDict(query)).after is None
+
+
+def test_a_cursor_that_is_none_is_the_beginning(visit, acme, shipped):
+    run = trigger(acme.scope)
+    assert listed(visit().get(at("runs?after=nothing"))) == [run]
 
 
 def test_a_chip_takes_only_itself_away():
@@ -124,6 +128,24 @@ def test_pages_link_to_their_neighbours(acme, shipped, visit, monkeypatch):
     (newer,) = {link for link in links(second) if "before=" in link}
     assert "task=hello" in newer
     assert listed(client.get(at("runs") + newer)) == runs[:2]
+
+
+def test_the_oldest_come_first_when_asked_for_and_pages_go_both_ways(
+    acme, shipped, visit, monkeypatch
+):
+    monkeypatch.setattr(run_filters, "PAGE_SIZE", 2)
+    runs = [trigger(acme.scope) for _ in range(3)]
+    client = visit()
+    first = client.get(at("runs?sort=oldest&task=hello"))
+    (newer,) = {link for link in links(first) if "after=" in link}
+    second = client.get(at("runs") + newer)
+    assert (listed(first), listed(second)) == (runs[:2], runs[2:])
+    (older,) = {link for link in links(second) if "before=" in link}
+    assert {"sort=oldest", "task=hello"} < set(older.strip("?").split("&"))
+    assert listed(client.get(at("runs") + older)) == runs[:2]
+    assert "Oldest first." in text(first)
+    assert first.context["filters"].chips[0].name == "Task", "the order is no filter"
+    assert len(first.context["filters"].chips) == 1
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(
@@ -254,7 +276,7 @@ def download(path: str):
 def test_what_is_filtered_is_exported_as_csv(acme, shipped):
     trigger(acme.scope)
     run = trigger(acme.scope, task="resize", tags=("=cmd", "blue"))
-    response, content = download("runs/export.csv?task=resize")
+    response, content = download("runs?export=csv&task=resize")
     assert response.headers["Content-Disposition"].startswith('attachment; filename="runs-acme')
     (row,) = csv.DictReader(io.StringIO(content))
     assert (row["id"], row["task"], row["status"]) == (shown(run), "resize", "QUEUED")
@@ -264,11 +286,15 @@ def test_what_is_filtered_is_exported_as_csv(acme, shipped):
 def test_what_is_filtered_is_exported_as_json(acme, shipped, monkeypatch):
     monkeypatch.setattr(search, "_EXPORTED_AT_ONCE", 2)
     runs = [trigger(acme.scope) for _ in range(3)]
-    _, content = download("runs/export.json")
+    _, content = download("runs?export=json")
     assert [row["id"] for row in json.loads(content)] == [shown(run) for run in runs[::-1]]
-    _, nothing = download("runs/export.json?status=CRASHED")
+    _, oldest = download("runs?export=json&sort=oldest")
+    assert [row["id"] for row in json.loads(oldest)] == [row["id"] for row in json.loads(content)][
+        ::-1
+    ]
+    _, nothing = download("runs?export=json&status=CRASHED")
     assert json.loads(nothing) == []
 
 
 def test_no_other_form_of_export_is_known(visit):
-    assert visit().get(at("runs/export.xml")).status_code == 404
+    assert visit().get(at("runs?export=xml")).status_code == 404

@@ -6,6 +6,7 @@ import pytest
 
 from apps.core.errors import NotFound
 from apps.core.paging import CursorPage
+from apps.runs import queries
 from apps.runs.queries import (
     RunFilters,
     attempts,
@@ -51,6 +52,38 @@ def test_a_filter_finds_what_has_it(acme, worker, filters, options):
     trigger(acme.scope)
     wanted = trigger(acme.scope, **options)
     assert listed(acme, **filters) == [wanted]
+
+
+def walked(tenant, filters: RunFilters) -> tuple[list, int]:
+    """All runs that following the cursors finds, and in how many pages."""
+    found, page, count = [], CursorPage(size=2), 0
+    while True:
+        part, count = list_runs(tenant.scope, filters, page), count + 1
+        found += [run.pk for run in part.items]
+        if part.next is None:
+            return found, count
+        page = CursorPage(size=2, after=part.next)
+
+
+def test_a_rare_status_is_found_in_bounded_steps(acme, worker, monkeypatch):
+    monkeypatch.setattr(queries, "MOST_TRIED", 3)
+    rare = [trigger(acme.scope, delay_until=later(60))]
+    for _ in range(7):
+        trigger(acme.scope)
+    rare.insert(0, trigger(acme.scope, delay_until=later(60)))
+    first = list_runs(acme.scope, RunFilters(statuses=("DELAYED",)), CursorPage(size=2))
+    assert ([run.pk for run in first.items], first.next is None) == (rare[:1], False)
+    assert walked(acme, RunFilters(statuses=("DELAYED",))) == (rare, 4)
+    assert walked(acme, RunFilters(statuses=("CRASHED",))) == ([], 4)
+
+
+def test_runs_of_any_of_several_tags_are_found_in_bounded_steps(acme, worker, monkeypatch):
+    monkeypatch.setattr(queries, "_MOST_TAGGED", 2)
+    tags = [("a",), ("b",), ("a", "b"), ("c",), ("a",), ("a",), ("b",)]
+    runs = [trigger(acme.scope, tags=each) for each in tags]
+    wanted = [run for run, each in zip(runs, tags, strict=True) if each != ("c",)][::-1]
+    found, _ = walked(acme, RunFilters(tags=("a", "b")))
+    assert found == wanted
 
 
 def test_a_run_with_two_of_the_tags_is_listed_once(acme, worker):

@@ -9,24 +9,25 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.core.errors import Forbidden
-from apps.core.paging import CursorPage
+from apps.core.ids import created_at
+from apps.core.paging import CursorPage, Page
 from apps.environments.scope import Scope
 from apps.orgs.actors import Actor
 from apps.runs import search
 from apps.runs.models import Run
 from apps.runs.operations.batch import create_batch
-from apps.runs.search import Found, RunSearch, export_runs, recent_payloads, search_runs
+from apps.runs.search import RunSearch, export_runs, recent_payloads, search_runs
 from tests.runs.engine import NOW, later, trigger
 
 pytestmark = pytest.mark.django_db
 
 
-def found(tenant, page: CursorPage | None = None, **wanted) -> Found:
+def found(tenant, page: CursorPage | None = None, **wanted) -> Page[Run]:
     return search_runs(tenant.scope, RunSearch(**wanted), page or CursorPage(size=50))
 
 
 def ids(result):
-    return [run.pk for run in result.runs]
+    return [run.pk for run in result.items]
 
 
 def test_runs_are_found_newest_first(acme, worker):
@@ -36,7 +37,7 @@ def test_runs_are_found_newest_first(acme, worker):
 
 def test_charlie_finds_none_of_them(acme, worker, charlie):
     trigger(acme.scope)
-    assert found(charlie).runs == []
+    assert found(charlie).items == []
 
 
 def test_a_credential_that_may_not_read_runs_is_refused(acme):
@@ -88,24 +89,24 @@ def test_children_may_be_left_out(acme, worker):
 def test_a_period_begins_and_ends(acme, worker):
     run = trigger(acme.scope)
     made = Run.objects.get(pk=run).pk
-    moment = search.created_at(made)
+    moment = created_at(made)
     assert ids(found(acme, created_from=moment, created_to=moment + timedelta(seconds=1))) == [run]
-    assert found(acme, created_to=moment).runs == []
-    assert found(acme, created_from=moment + timedelta(seconds=1)).runs == []
+    assert found(acme, created_to=moment).items == []
+    assert found(acme, created_from=moment + timedelta(seconds=1)).items == []
 
 
 def test_pages_lead_to_older_and_back_to_newer_runs(acme, worker):
     runs = [trigger(acme.scope) for _ in range(5)][::-1]
     first = found(acme, CursorPage(size=2))
-    assert (ids(first), first.newer, first.searched_to) == (runs[:2], None, None)
-    second = found(acme, CursorPage(size=2, after=first.older))
+    assert (ids(first), first.previous, first.searched_to) == (runs[:2], None, None)
+    second = found(acme, CursorPage(size=2, after=first.next))
     assert ids(second) == runs[2:4]
-    last = found(acme, CursorPage(size=2, after=second.older))
-    assert (ids(last), last.older) == (runs[4:], None)
-    back = found(acme, CursorPage(size=2, before=last.newer))
+    last = found(acme, CursorPage(size=2, after=second.next))
+    assert (ids(last), last.next) == (runs[4:], None)
+    back = found(acme, CursorPage(size=2, before=last.previous))
     assert ids(back) == runs[2:4]
-    front = found(acme, CursorPage(size=2, before=back.newer))
-    assert (ids(front), front.newer, front.older) == (runs[:2], None, runs[1])
+    front = found(acme, CursorPage(size=2, before=back.previous))
+    assert (ids(front), front.previous, front.next) == (runs[:2], None, runs[1])
 
 
 def test_a_rare_status_is_looked_for_within_a_bound_and_further_on_demand(
@@ -115,10 +116,10 @@ def test_a_rare_status_is_looked_for_within_a_bound_and_further_on_demand(
     rare = trigger(acme.scope, delay_until=later(60))
     others = [trigger(acme.scope) for _ in range(4)][::-1]
     first = found(acme, statuses=("DELAYED",))
-    assert first.runs == []
+    assert first.items == []
     assert first.searched_to == search.created_at(others[2])
-    second = found(acme, CursorPage(size=50, after=first.older), statuses=("DELAYED",))
-    assert (ids(second), second.older, second.searched_to) == ([rare], None, None)
+    second = found(acme, CursorPage(size=50, after=first.next), statuses=("DELAYED",))
+    assert (ids(second), second.next, second.searched_to) == ([rare], None, None)
 
 
 def test_the_way_back_is_bounded_too(acme, worker, monkeypatch):
@@ -127,10 +128,10 @@ def test_the_way_back_is_bounded_too(acme, worker, monkeypatch):
     runs = [trigger(acme.scope) for _ in range(5)]
     wanted = {"statuses": ("DELAYED",)}
     first = found(acme, CursorPage(size=50, before=oldest), **wanted)
-    assert (first.runs, first.newer) == ([], runs[2])
+    assert (first.items, first.previous) == ([], runs[2])
     assert first.searched_to == search.created_at(runs[2])
-    second = found(acme, CursorPage(size=50, before=first.newer), **wanted)
-    assert (second.runs, second.newer, second.searched_to) == ([], None, None)
+    second = found(acme, CursorPage(size=50, before=first.previous), **wanted)
+    assert (second.items, second.previous, second.searched_to) == ([], None, None)
 
 
 def test_a_common_tag_is_looked_for_within_a_bound(acme, worker, monkeypatch):
@@ -138,9 +139,9 @@ def test_a_common_tag_is_looked_for_within_a_bound(acme, worker, monkeypatch):
     rare = trigger(acme.scope, tags=("blue",), delay_until=later(60))
     others = [trigger(acme.scope, tags=("blue",)) for _ in range(3)][::-1]
     first = found(acme, tags=("blue",), statuses=("DELAYED",))
-    assert (first.runs, first.older) == ([], others[1])
+    assert (first.items, first.next) == ([], others[1])
     second = found(
-        acme, CursorPage(size=50, after=first.older), tags=("blue",), statuses=("DELAYED",)
+        acme, CursorPage(size=50, after=first.next), tags=("blue",), statuses=("DELAYED",)
     )
     assert ids(second) == [rare]
 
@@ -155,13 +156,13 @@ def test_a_page_costs_one_query_and_a_filter_without_an_index_one_more(acme, wor
         (RunSearch(tags=("blue",)), 2),
     ):
         with CaptureQueriesContext(connection) as asked:
-            assert search_runs(scope, wanted, CursorPage(size=50)).runs
+            assert search_runs(scope, wanted, CursorPage(size=50)).items
         assert len(asked) == queries, wanted
 
 
 def test_a_list_reads_no_payload(acme, worker):
     trigger(acme.scope, payload='"large"')
-    assert "payload" in found(acme).runs[0].get_deferred_fields()
+    assert "payload" in found(acme).items[0].get_deferred_fields()
 
 
 def test_an_export_goes_through_all_pages_and_ends_at_its_bound(acme, worker, monkeypatch):

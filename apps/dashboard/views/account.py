@@ -21,13 +21,23 @@ from apps.accounts.operations.tokens import create_token, revoke_token
 from apps.accounts.policy import NAME_LENGTH
 from apps.accounts.queries import list_sessions, list_tokens
 from apps.core import clock
-from apps.core.ids import parse_public_id
+from apps.core.ids import parse_public_id, public_id
 from apps.dashboard.agents import describe
-from apps.dashboard.pages import page
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import By, listed
+from apps.dashboard.pages import answering_refusals, page
 from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import PageRequest
 
 _LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "no expiry"}
+
+
+_ORDERS = {
+    "made": By(lambda token: token.created_at, most=True),
+    "name": By(lambda token: token.name.lower()),
+    "used": By(lambda token: token.used_at, most=True),
+    "expires": By(lambda token: token.expires_at),
+}
 
 
 class NameForm(forms.Form):
@@ -80,6 +90,7 @@ def disconnect(request: PageRequest, account: int) -> HttpResponse:
 @never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
+@answering_refusals
 def tokens(request: PageRequest) -> HttpResponse:
     """Personal tokens: a new one is shown once."""
     user: Any = request.user
@@ -95,8 +106,16 @@ def tokens(request: PageRequest) -> HttpResponse:
                 now=now,
             )
             form = TokenForm()
-    found = list_tokens(user)
-    context = {"tokens": found, "form": form, "created": created, "now": now}
+    found = listed(request, list_tokens(user), text=_text, orders=_ORDERS)
+    if wanted := asked_form(request):
+        return list_file(map(_exported, found.rows), "personal-tokens", wanted)
+    context = {
+        "tokens": found.rows,
+        "found": found,
+        "form": form,
+        "created": created,
+        "now": now,
+    }
     return page(request, "account/tokens.html", context)
 
 
@@ -149,3 +168,18 @@ def security(request: PageRequest) -> HttpResponse:
         "keys": [one for one in found if one.instance.type == Authenticator.Type.WEBAUTHN],
     }
     return page(request, "mfa/index.html", context)
+
+
+def _text(token: Any) -> str:
+    return f"{token.name} {token.hint}"
+
+
+def _exported(token: Any) -> dict[str, Any]:
+    return {
+        "id": public_id("token", token.id),
+        "name": token.name,
+        "hint": token.hint,
+        "created_at": token.created_at.isoformat(),
+        "used_at": token.used_at.isoformat() if token.used_at else None,
+        "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+    }

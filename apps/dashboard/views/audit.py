@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from apps.core.errors import NotFound
-from apps.core.ids import parse_public_id, public_id
-from apps.core.paging import CursorPage
-from apps.dashboard.exports import csv_file
+from apps.core.ids import parse_public_id
+from apps.dashboard.cursors import asked_page, pager
+from apps.dashboard.exports import asked_form, list_file
 from apps.dashboard.pages import in_organization, page
 from apps.dashboard.requests import OrganizationPlace, PageRequest
 from apps.environments.queries import hints_of_keys
@@ -24,7 +22,7 @@ from apps.orgs.filters import AuditFilters
 from apps.orgs.permissions import Permission
 from apps.orgs.queries import audit_page, list_members, names_of_people
 
-_PAGE, _FILE = 50, 5_000
+_PAGE = 50
 _CURSOR = "audit"
 _ABOUT = (
     "organization", "member", "invite", "project", "environment", "branch", "key", "variables",
@@ -48,20 +46,17 @@ def audit_log(request: PageRequest, place: OrganizationPlace) -> HttpResponseBas
     form = FilterForm(request.GET)
     form.is_valid()
     filters = _filters(form.cleaned_data)
-    wanted = request.GET.get("export", "")
-    size = _FILE if wanted else _PAGE
-    cursor = CursorPage(size=size, after=_id(request, "after"), before=_id(request, "before"))
-    found = audit_page(place.scope, filters, cursor)
+    asked = asked_page(request, _CURSOR, size=_PAGE)
+    found = audit_page(place.scope, filters, asked)
     rows = _rows(place, found.items)
-    if wanted:
-        return _file(rows, wanted)
+    if wanted := asked_form(request):
+        return list_file(map(_exported, rows), "audit-log", wanted)
     context = {
         "rows": rows,
         "asked": form.cleaned_data,
         "about": _ABOUT,
         "members": list_members(place.scope),
-        "newer": public_id(_CURSOR, found.previous) if found.previous else "",
-        "older": public_id(_CURSOR, found.next) if found.next else "",
+        "pager": pager(asked, found, _CURSOR),
         "is_filtered": any(form.cleaned_data.values()),
     }
     return page(request, "people/audit.html", context, section="audit")
@@ -81,11 +76,6 @@ def _actor(text: str) -> UUID | None:
         return parse_public_id("user", text)
     except NotFound:
         return None
-
-
-def _id(request: PageRequest, name: str) -> UUID | None:
-    text = request.GET.get(name, "")
-    return parse_public_id(_CURSOR, text) if text else None
 
 
 def _midnight(day: Any, *, days: int = 0) -> datetime | None:
@@ -115,13 +105,5 @@ def _unnamed(entry: Any) -> str:
     return "Holdfast" if entry.actor_kind == "system" else f"a {entry.actor_kind}".replace("_", " ")
 
 
-def _file(rows: list[dict[str, Any]], form: str) -> HttpResponse:
-    plain = [
-        {**row, "at": row["at"].isoformat(), "detail": json.dumps(row["detail"])} for row in rows
-    ]
-    if form == "csv":
-        return csv_file(plain, "audit-log")
-    text = json.dumps([{**row, "at": row["at"].isoformat()} for row in rows], indent=2)
-    response = HttpResponse(text, content_type="application/json")
-    response["Content-Disposition"] = 'attachment; filename="audit-log.json"'
-    return response
+def _exported(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "at": row["at"].isoformat()}

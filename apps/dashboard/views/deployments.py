@@ -3,56 +3,53 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core import clock
-from apps.core.errors import Conflict, NotFound
+from apps.core.errors import Conflict
 from apps.core.ids import parse_public_id, public_id
 from apps.dashboard import places
-from apps.dashboard.exports import csv_file
+from apps.dashboard.cursors import asked_page, pager
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import asked_choice, asked_text, choices
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.deployments.operations.shipping import cancel_deployment
 from apps.deployments.operations.versions import promote_version
 from apps.deployments.queries import (
     current_version,
+    deployments_page,
     get_deployment,
-    list_deployments,
     tasks_of,
 )
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 
 STATUSES = ("PENDING", "BUILDING", "DEPLOYING", "DEPLOYED", "FAILED", "CANCELED", "TIMED_OUT")
-_PAGE_SIZE = 25
-_EXPORTED = 1_000
 _SHOWN_LOG = 200_000  # characters, from the end
 
 
 @require_safe
 @in_environment(Permission.DEPLOYMENTS_READ)
 def deployment_list(request: PageRequest, place: Place) -> HttpResponse:
-    """The deployments of an environment, newest first."""
-    status = request.GET.get("status")
-    status = status if status in STATUSES else None
-    if form := request.GET.get("export"):
-        return _export(list_deployments(place.scope, size=_EXPORTED, status=status), form)
-    before = _cursor(request)
-    found = list_deployments(place.scope, before=before, size=_PAGE_SIZE + 1, status=status)
-    shown = found[:_PAGE_SIZE]
+    """The deployments of an environment, as a page or as a file."""
+    asked, text = asked_page(request, "deployment"), asked_text(request)
+    status = asked_choice(request, "status", STATUSES)
+    found = deployments_page(place.scope, asked, status=status, text=text)
+    if form := asked_form(request):
+        return list_file(map(_exported, found.items), "deployments", form)
     context = {
-        "deployments": shown,
+        "deployments": found.items,
         "current": current_version(place.scope),
-        "older": public_id("deployment", shown[-1].id) if len(found) > _PAGE_SIZE else None,
-        "is_first": before is None,
-        "status": status or "",
-        "statuses": STATUSES,
+        "pager": pager(asked, found, "deployment"),
+        "text": text,
+        "status": status,
+        "statuses": choices(STATUSES, "Any status"),
     }
     template = "deployments/_list.html" if request.htmx else "deployments/page.html"
     return page(request, template, context, section="deployments")
@@ -102,25 +99,15 @@ def deployment_cancellation(
     return redirect(places.address(place, "deployment", deployment=deployment))
 
 
-def _cursor(request: PageRequest) -> UUID | None:
-    try:
-        return parse_public_id("deployment", request.GET.get("after", ""))
-    except NotFound:
-        return None
-
-
-def _export(deployments: list[Any], form: str) -> HttpResponse:
-    rows = [
-        {
-            "id": public_id("deployment", each.id),
-            "short_code": each.short_code,
-            "status": each.status,
-            "version": each.version.number if each.version else None,
-            "commit": (each.git or {}).get("commitSha"),
-            "branch": (each.git or {}).get("branch"),
-            "created_at": each.created_at.isoformat(),
-            "finished_at": each.finished_at.isoformat() if each.finished_at else None,
-        }
-        for each in deployments
-    ]
-    return csv_file(rows, "deployments") if form == "csv" else JsonResponse(rows, safe=False)
+def _exported(deployment: Any) -> dict[str, Any]:
+    git, ended = deployment.git or {}, deployment.finished_at
+    return {
+        "id": public_id("deployment", deployment.id),
+        "short_code": deployment.short_code,
+        "status": deployment.status,
+        "version": deployment.version.number if deployment.version else None,
+        "commit": git.get("commitSha"),
+        "branch": git.get("branch"),
+        "created_at": deployment.created_at.isoformat(),
+        "finished_at": ended.isoformat() if ended else None,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -13,8 +14,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core import clock
-from apps.core.ids import parse_public_id
+from apps.core.ids import parse_public_id, public_id
 from apps.dashboard import places
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import By, listed
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import PageRequest
@@ -30,6 +33,14 @@ from apps.environments.queries import list_keys
 from apps.orgs.permissions import Permission
 
 LIFETIMES = (("", "no expiry"), ("30", "30 days"), ("90", "90 days"), ("365", "a year"))
+
+
+_ORDERS = {
+    "kind": By(lambda key: bool(key.name)),
+    "name": By(lambda key: key.name.lower() or None),
+    "made": By(lambda key: key.created_at, most=True),
+    "ends": By(lambda key: key.expires_at),
+}
 
 
 class KeyForm(forms.Form):
@@ -79,11 +90,29 @@ def revocation(request: PageRequest, place: Place, named_key: str) -> HttpRespon
 
 
 def _page(request: PageRequest, place: Place, *, form: KeyForm, secret: str) -> HttpResponse:
+    found = listed(request, list_keys(place.scope, now=clock.now()), text=_text, orders=_ORDERS)
+    if wanted := asked_form(request):
+        return list_file(map(_exported, found.rows), "keys", wanted)
     context = {
-        "keys": list_keys(place.scope, now=clock.now()),
+        "keys": found.rows,
+        "found": found,
         "form": form,
         "secret": secret,
         "lifetimes": LIFETIMES,
         "may_write": may_write_keys(place.scope),
     }
     return page(request, "people/keys.html", context, section="keys")
+
+
+def _text(key: Any) -> str:
+    return f"{key.name} {key.hint}"
+
+
+def _exported(key: Any) -> dict[str, Any]:
+    return {
+        "id": public_id("key", key.id),
+        "name": key.name,
+        "hint": key.hint,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
@@ -11,6 +13,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core import clock
 from apps.core.ids import parse_public_id
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import By, listed
 from apps.dashboard.pages import in_organization, page, person
 from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import OrganizationPlace, PageRequest
@@ -18,6 +22,12 @@ from apps.orgs.operations import invites, members
 from apps.orgs.permissions import Permission, allows, require
 from apps.orgs.queries import list_members, list_pending_invites
 from apps.orgs.roles import Role
+
+_ORDERS = {
+    "since": By(lambda member: member.created_at),
+    "name": By(lambda member: member.user.get_full_name().lower()),
+    "role": By(lambda member: Role(member.role).rank, most=True),
+}
 
 
 class InviteForm(forms.Form):
@@ -39,10 +49,14 @@ def member_list(request: PageRequest, place: OrganizationPlace) -> HttpResponseB
             invites.invite_member(place.scope, now=clock.now(), **form.cleaned_data)
             messages.success(request, f"{form.cleaned_data['email']} gets an invite by mail.")
             return _back(place)
+    found = listed(request, list_members(place.scope), text=_text, orders=_ORDERS)
+    if wanted := asked_form(request):
+        return list_file(map(_exported, found.rows), "members", wanted)
     own = place.scope.actor.role
     may_invite = allows(place.scope.actor, Permission.MEMBERS_WRITE)
     context = {
-        "members": list_members(place.scope),
+        "found": found,
+        "members": found.rows,
         "invites": list_pending_invites(place.scope) if may_invite else [],
         "form": form,
         "me": person(request),
@@ -99,6 +113,19 @@ def invite_revocation(request: PageRequest, place: OrganizationPlace, invite: st
     invites.revoke_invite(place.scope, invite_id=invite_id, now=clock.now())
     messages.success(request, "The invite works no more.")
     return _back(place)
+
+
+def _text(member: Any) -> str:
+    return f"{member.user.get_full_name()} {member.user.email} {member.role}"
+
+
+def _exported(member: Any) -> dict[str, Any]:
+    return {
+        "name": member.user.get_full_name(),
+        "email": member.user.email,
+        "role": member.role,
+        "since": member.created_at.isoformat(),
+    }
 
 
 def _back(place: OrganizationPlace) -> HttpResponse:

@@ -17,6 +17,8 @@ from apps.core.errors import DomainError, Forbidden, Invalid, NotFound
 from apps.core.ids import public_id
 from apps.core.paging import CursorPage
 from apps.dashboard import places
+from apps.dashboard.exports import MOST_EXPORTED, asked_form, list_file
+from apps.dashboard.lists import By, asked_choice, asked_text, listed
 from apps.dashboard.pages import in_environment, page, person
 from apps.dashboard.requests import PageRequest
 from apps.deployments import queries
@@ -33,6 +35,7 @@ _KEYS = 50
 _HOLDERS = 50
 _QUEUED = 10
 _LIVES = (("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("720", "30 days"))
+_TYPES = {"task": "Of tasks", "custom": "Custom"}
 _FIELDS = {"per_key": "concurrencyLimit", "total": "total"}
 
 
@@ -56,6 +59,13 @@ class QueueRow:
         return self.load.queued >= COUNTED
 
 
+_ORDERS = {
+    "queue": By(lambda row: row.title.lower()),
+    "queued": By(lambda row: row.load.queued, most=True),
+    "running": By(lambda row: row.load.running, most=True),
+}
+
+
 def title_of(queue: Any) -> str:
     """A queue's name; that of a task's own queue is the task's."""
     name: str = queue.name
@@ -66,12 +76,24 @@ def title_of(queue: Any) -> str:
 @in_environment(Permission.QUEUES_READ)
 def queue_list(request: PageRequest, place: Place) -> HttpResponse:
     """The queues of an environment, by name."""
-    name = request.GET.get("name", "").replace("\0", "").strip()
-    found = queries.list_queues(place.scope, named=name, most=_SHOWN + 1)
+    name, form = asked_text(request, "name"), asked_form(request)
+    kind = asked_choice(request, "type", _TYPES)
+    most = MOST_EXPORTED if form else _SHOWN
+    queues = queries.list_queues(place.scope, named=name, kind=kind, most=most + 1)
+    rows = _rows(place, queues[:most])
+    found = listed(
+        request, rows, text=lambda row: row.queue.name, orders=_ORDERS, name_of_text="name"
+    )
+    if form:
+        return list_file(map(_exported, found.rows), "queues", form)
     context = {
-        "rows": _rows(place, found[:_SHOWN]),
+        "rows": found.rows,
+        "order": found.order,
         "name": name,
-        "is_cut": len(found) > _SHOWN,
+        "type": kind,
+        "types": [("", "Any type"), *_TYPES.items()],
+        "is_filtered": bool(name or kind),
+        "is_cut": len(queues) > most,
         "shown": _SHOWN,
     }
     template = "queues/_list.html" if request.htmx else "queues/page.html"
@@ -220,6 +242,21 @@ def _load(place: Place, found: Any) -> dict[str, Any]:
 def _rows(place: Place, found: list[Any]) -> list[QueueRow]:
     loads = queue_loads(place.scope, [each.name for each in found], most=COUNTED)
     return [QueueRow(queue=each, load=loads[each.name]) for each in found]
+
+
+def _exported(row: QueueRow) -> dict[str, Any]:
+    queue = row.queue
+    return {
+        "id": row.id,
+        "name": queue.name,
+        "type": queue.type,
+        "queued": row.load.queued,
+        "is_queued_exact": not row.is_more,
+        "running": row.load.running,
+        "total_limit": queue.effective_total,
+        "key_limit": queue.effective_limit,
+        "is_paused": queue.paused_at is not None,
+    }
 
 
 def _number(values: dict[str, str], name: str) -> int | None:

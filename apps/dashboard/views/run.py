@@ -16,6 +16,8 @@ from apps.core import clock
 from apps.core.errors import Invalid, NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.dashboard import places, run_json
+from apps.dashboard.exports import MOST_EXPORTED, asked_form, list_file
+from apps.dashboard.journal import STEPS_SHOWN, exported, read_steps, step_rows
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.dashboard.run_view import look_at
@@ -25,8 +27,10 @@ from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 from apps.runs.feed import latest_cursor
 from apps.runs.operations.cancel import cancel_run
+from apps.runs.operations.fork import fork_run
 from apps.runs.operations.replay import replay_run
 from apps.runs.queries import get_run
+from apps.runs.steps import list_steps
 from apps.telemetry.errors import TelemetryUnavailable
 from apps.telemetry.queries import LogCursor, latest_logs, run_logs, run_span
 from apps.telemetry.rows import LEVELS
@@ -194,6 +198,41 @@ def replay(request: PageRequest, place: Place, run: str) -> HttpResponse:
     replayed = replay_run(place.scope, run_id=run_id, overrides=overrides, now=clock.now())
     messages.success(request, "This is the replay.")
     return redirect(places.address(place, "run", run=public_id("run", replayed.run_id)))
+
+
+@require_POST
+@in_environment(Permission.RUNS_WRITE)
+def fork(request: PageRequest, place: Place, run: str) -> HttpResponse:
+    """A new run that begins where this durable one had come to."""
+    forked = fork_run(
+        place.scope,
+        run_id=parse_public_id("run", run),
+        start=request.POST.get("from", ""),
+        now=clock.now(),
+    )
+    messages.success(request, "This is the fork: it goes on from there.")
+    return redirect(places.address(place, "run", run=public_id("run", forked.run_id)))
+
+
+@require_safe
+@in_environment(Permission.RUNS_READ)
+def journal(request: PageRequest, place: Place, run: str) -> HttpResponse:
+    """All that a durable run has done, page by page, or as a file."""
+    run_id, form = parse_public_id("run", run), asked_form(request)
+    asked = read_steps(request.GET)
+    most = MOST_EXPORTED if form else STEPS_SHOWN
+    found = list_steps(place.scope, run_id, asked, most=most + 1)
+    rows = step_rows(found[:most])
+    if form:
+        return list_file(exported(rows), f"{run}-journal", form)
+    context = {
+        "run": get_run(place.scope, run_id),
+        "run_name": run,
+        "rows": rows,
+        "asked": asked,
+        "next": rows[-1].step.seq if len(found) > most else None,
+    }
+    return page(request, "journal/page.html", context, section="runs")
 
 
 def _levels(asked: QueryDict) -> list[str]:

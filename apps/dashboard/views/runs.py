@@ -18,18 +18,17 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core import clock
-from apps.core.errors import Invalid, NotFound
+from apps.core.errors import Invalid
 from apps.core.ids import parse_public_id, public_id
-from apps.dashboard import places
-from apps.dashboard.exports import cell
+from apps.dashboard import places, run_filters
+from apps.dashboard.cursors import OLDEST, asked_page, pager
+from apps.dashboard.exports import asked_form, cell
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.dashboard.run_filters import (
     PERIODS,
     STATUS_GROUPS,
-    read_cursor,
     read_filters,
-    spell_cursor,
 )
 from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
@@ -41,20 +40,20 @@ from apps.runs.search import MOST_EXPORTED, export_runs, search_runs
 
 @require_safe
 @in_environment(Permission.RUNS_READ)
-def run_list(request: PageRequest, place: Place) -> HttpResponse:
-    """The runs of an environment, newest first, by the filters of the address."""
+def run_list(request: PageRequest, place: Place) -> HttpResponseBase:
+    """The runs of an environment by the filters of the address, as a page or as a file."""
+    if form := asked_form(request):
+        return _file(request, place, form)
     # Before all that is shown: what the search misses, the stream tells.
     live_cursor = None if request.htmx else latest_cursor(now=clock.now())
     filters = read_filters(request.GET, now=clock.now())
-    asked = read_cursor(request.GET)
+    asked = asked_page(request, "run", size=run_filters.PAGE_SIZE)
     found = search_runs(place.scope, filters.search, asked)
     context = {
         "filters": filters,
         "found": found,
         "live_cursor": live_cursor,
-        "older": spell_cursor(found.older),
-        "newer": spell_cursor(found.newer),
-        "is_first": asked.after is None and asked.before is None,
+        "pager": pager(asked, found, "run"),
         "status_groups": STATUS_GROUPS,
         "periods": PERIODS,
         "most_exported": MOST_EXPORTED,
@@ -94,14 +93,11 @@ def replays(request: PageRequest, place: Place) -> HttpResponseBase:
     return _back(request, place)
 
 
-@require_safe
-@in_environment(Permission.RUNS_READ)
-def export(request: PageRequest, place: Place, form: str) -> HttpResponseBase:
+def _file(request: PageRequest, place: Place, form: str) -> HttpResponseBase:
     """What the list shows, with all its pages, as a file."""
     filters = read_filters(request.GET, now=clock.now())
-    parts = export_runs(place.scope, filters.search)
-    if form not in _FORMS:
-        raise NotFound
+    oldest_first = request.GET.get("sort") == OLDEST
+    parts = export_runs(place.scope, filters.search, oldest_first=oldest_first)
     write, content_type = _FORMS[form]
     response = StreamingHttpResponse(_streamed(write(parts)), content_type=content_type)
     env = places.spell(place.environment_slug, None)

@@ -19,6 +19,9 @@ from apps.core.errors import DomainError, Forbidden
 from apps.core.ids import new_id, parse_public_id, public_id
 from apps.core.recurrence import timezones
 from apps.dashboard import places
+from apps.dashboard.cursors import asked_page, pager
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import asked_choice, asked_text
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.deployments.queries import current_version, tasks_of
@@ -35,10 +38,10 @@ from apps.schedules.operations.manage import (
 from apps.schedules.policy import PREFIX
 from apps.schedules.states import Missed, Overlap
 
-_SHOWN = 200
 _COMING_DAYS = 7
 _COMING = 500
 _NEXT = 10
+_STATES = {"active": True, "inactive": False}
 _FIELDS = ("task", "cron", "timezone", "window", "overlap", "missed")
 
 
@@ -48,11 +51,16 @@ def schedule_list(request: PageRequest, place: Place) -> HttpResponse:
     """The schedules of an environment, or the calendar of what they will start."""
     if request.GET.get("view") == "calendar":
         return _calendar(request, place)
-    schedules = list(queries.list_schedules(place.scope)[: _SHOWN + 1])
+    asked, text = asked_page(request, PREFIX), asked_text(request)
+    state = asked_choice(request, "state", _STATES)
+    found = queries.schedules_page(place.scope, asked, text=text, is_active=_STATES.get(state))
+    if form := asked_form(request):
+        return list_file(map(_exported, found.items), "schedules", form)
     context = {
-        "schedules": schedules[:_SHOWN],
-        "is_cut": len(schedules) > _SHOWN,
-        "shown": _SHOWN,
+        "schedules": found.items,
+        "text": text,
+        "state": state,
+        "pager": pager(asked, found, PREFIX),
     }
     return page(request, "schedules/page.html", context, section="schedules")
 
@@ -93,7 +101,8 @@ def new_schedule(request: PageRequest, place: Place) -> HttpResponseBase:
     """A form for a cron schedule; what is refused is shown beside its field."""
     values = {name: request.POST.get(name, "").strip() for name in _FIELDS}
     if request.method != "POST":
-        return _form(request, place, {**values, "timezone": "UTC"}, {})
+        begun = {"task": request.GET.get("task", ""), "timezone": "UTC"}
+        return _form(request, place, {**values, **begun}, {})
     request_ = ScheduleRequest(
         task=values["task"], cron=values["cron"], timezone=values["timezone"] or "UTC",
         window=values["window"], overlap=values["overlap"] or Overlap.ALLOW.value,
@@ -157,6 +166,22 @@ def schedule_deletion(request: PageRequest, place: Place, schedule: str) -> Http
     delete_schedule(place.scope, schedule_id=_id(schedule), now=clock.now())
     messages.success(request, "The schedule is deleted; its runs stay.")
     return redirect(places.address(place, "schedules"))
+
+
+def _exported(schedule: Any) -> dict[str, Any]:
+    return {
+        "id": public_id(PREFIX, schedule.pk),
+        "task": schedule.task,
+        "external_id": schedule.external_id,
+        "when": schedule.in_words,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "kind": schedule.kind,
+        "is_active": schedule.is_active,
+        "latest_at": schedule.latest_at.isoformat() if schedule.latest_at else None,
+        "next_at": schedule.due_at.isoformat() if schedule.due_at else None,
+        "created_at": schedule.created_at.isoformat(),
+    }
 
 
 def _id(spelled: str) -> UUID:

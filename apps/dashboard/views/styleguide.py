@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from apps.core import clock
 from apps.core.errors import NotFound
+from apps.dashboard.cursors import Pager
 from apps.dashboard.pages import for_people, page, person
 from apps.dashboard.requests import PageRequest
 from apps.dashboard.statuses import LOOKS
@@ -26,6 +27,7 @@ def styleguide(request: PageRequest) -> HttpResponse:
         "statuses": list(LOOKS),
         "moments": [now - timedelta(seconds=seconds) for seconds in (1, 40, 500, 9_000, 300_000)],
         "series": [{"ok": 3 + index % 5, "bad": index % 3, "idle": 1} for index in range(24)],
+        "pager": Pager(next="example"),
         "tones": ["idle", "info", "ok", "warn", "bad", "wait", "accent"],
     }
     return page(request, "dashboard/styleguide.html", context, section="styleguide")

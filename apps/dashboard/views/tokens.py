@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,9 +13,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apps.core import clock
 from apps.core.errors import Invalid
-from apps.core.ids import parse_public_id
+from apps.core.ids import parse_public_id, public_id
 from apps.dashboard import places
-from apps.dashboard.cursors import asked_page, neighbours
+from apps.dashboard.cursors import asked_page, pager
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import asked_choice, asked_text, choices
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
 from apps.environments.access import Place
@@ -29,19 +32,21 @@ _PREFIX = "waitpoint"
 @require_safe
 @in_environment(Permission.RUNS_READ)
 def token_list(request: PageRequest, place: Place) -> HttpResponse:
-    """The tokens of an environment, newest first."""
-    status = request.GET.get("status", "")
-    known = status in set(WaitpointStatus)
+    """The tokens of an environment, as a page or as a file."""
+    asked, tag = asked_page(request, _PREFIX), asked_text(request, "tag")
+    status = asked_choice(request, "status", WaitpointStatus)
     filters = TokenFilters(
-        statuses=(WaitpointStatus(status),) if known else (),
-        tags=tuple(filter(None, [request.GET.get("tag", "")])),
+        statuses=(WaitpointStatus(status),) if status else (), tags=(tag,) if tag else ()
     )
-    found = list_tokens(place.scope, filters, asked_page(request, _PREFIX))
+    found = list_tokens(place.scope, filters, asked)
+    if form := asked_form(request):
+        return list_file(map(_exported, found.items), "tokens", form)
     context = {
         "tokens": found.items,
-        "status": status if known else "",
-        "tag": request.GET.get("tag", ""),
-        **neighbours(found, _PREFIX),
+        "status": status,
+        "statuses": choices(WaitpointStatus, "Any status"),
+        "tag": tag,
+        "pager": pager(asked, found, _PREFIX),
     }
     return page(request, "tokens/page.html", context, section="tokens")
 
@@ -81,3 +86,14 @@ def token_completion(request: PageRequest, place: Place, token: str) -> HttpResp
     else:
         messages.info(request, "It was over already; nothing has changed.")
     return redirect(places.address(place, "token", token=token))
+
+
+def _exported(token: Any) -> dict[str, Any]:
+    return {
+        "id": public_id(_PREFIX, token.pk),
+        "status": token.status,
+        "tags": token.tags,
+        "created_at": token.created_at.isoformat(),
+        "times_out_at": token.due_at.isoformat() if token.due_at else None,
+        "completed_at": token.completed_at.isoformat() if token.completed_at else None,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,6 +14,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core import clock
 from apps.dashboard import places
+from apps.dashboard.exports import asked_form, list_file
+from apps.dashboard.lists import By, listed
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.refusals import refusals
 from apps.dashboard.requests import PageRequest
@@ -20,6 +24,11 @@ from apps.environments.dotenv import parse_dotenv
 from apps.environments.operations import variables
 from apps.environments.queries import list_variables
 from apps.orgs.permissions import Permission, require
+
+_ORDERS = {
+    "name": By(lambda variable: variable.name),
+    "changed": By(lambda variable: variable.updated_at, most=True),
+}
 
 
 class VariableForm(forms.Form):
@@ -55,7 +64,10 @@ def variable_list(request: PageRequest, place: Place) -> HttpResponseBase:
             write(place.scope, name=said["name"], value=value, is_secret=said["is_secret"], now=now)
             messages.success(request, f"{said['name']} was saved; workers that start get it.")
             return redirect(places.address(place, "variables"))
-    context = {"variables": list_variables(place.scope), "form": form}
+    found = listed(request, list_variables(place.scope), text=_text, orders=_ORDERS)
+    if wanted := asked_form(request):
+        return list_file(map(_exported, found.rows), "variables", wanted)
+    context = {"variables": found.rows, "found": found, "form": form}
     return page(request, "people/variables.html", context, section="variables")
 
 
@@ -84,3 +96,17 @@ def variable_deletion(request: PageRequest, place: Place, name: str) -> HttpResp
     variables.delete_variable(place.scope, name=name, now=clock.now())
     messages.success(request, f"{name} was deleted.")
     return redirect(places.address(place, "variables"))
+
+
+def _text(variable: Any) -> str:
+    return str(variable.name)
+
+
+def _exported(variable: Any) -> dict[str, Any]:
+    """What the page shows; a secret value is not in any file."""
+    return {
+        "name": variable.name,
+        "value": None if variable.is_secret else variable.value,
+        "is_secret": variable.is_secret,
+        "changed_at": variable.updated_at.isoformat(),
+    }
