@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from apps.dashboard.places import parse, spell
@@ -121,8 +123,21 @@ def test_the_palette_finds_pages_tasks_and_environments(acme, shipped, visit, vi
     entries = visit().get(at("palette")).json()["entries"]
     found = {(entry["kind"], entry["title"], entry["href"]) for entry in entries}
     assert ("Pages", "Runs", at("runs")) in found
-    assert ("Tasks", "resize", f"{at('runs')}?task=resize") in found
+    assert ("Tasks", "resize", at("tasks/resize")) in found
     assert ("Tasks", "resize", f"{at('test')}?task=resize") in found
     assert ("Environments", "Staging", at("runs", env="staging")) in found
     seen = visit(viewer).get(at("palette")).json()["entries"]
     assert not any(entry["href"].startswith(at("test")) for entry in seen)
+
+
+def test_the_help_lists_the_keys_that_the_links_have(acme, shipped, visit, viewer):
+    """The letters lead one way each, and walk no list; whoever may not see a page has no key."""
+    for user, has_keys in ((None, True), (viewer, False)):
+        page = visit(user).get(at("runs")).content.decode()
+        links = re.findall(r'data-key="g (\w)"', page)
+        help_ = page[page.index('id="shortcuts"') :]
+        listed = re.findall(r'<kbd class="kbd" >G</kbd><kbd class="kbd" >(\w)</kbd>', help_)
+        assert [letter.upper() for letter in links] == listed
+        assert len(set(links)) == len(links) > 8
+        assert set(links).isdisjoint("jkx")
+        assert ("y" in links) is has_keys

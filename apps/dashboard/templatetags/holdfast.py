@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.ids import public_id
 from apps.dashboard import places
+from apps.dashboard.navigation import Group, groups
 from apps.dashboard.statuses import Look, look_of
 from apps.environments.access import Place
 
@@ -57,6 +58,12 @@ def query(context: template.Context, **changes: object) -> str:
         elif value not in (None, ""):
             asked[name] = str(value)
     return f"?{asked.urlencode()}"
+
+
+@register.simple_tag(takes_context=True)
+def navigation(context: template.Context) -> list[Group]:
+    """The pages of the sidebar that the visitor may open from here."""
+    return groups(context.get("place"), context.get("can") or {})
 
 
 @register.simple_tag(takes_context=True)

@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import JsonResponse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
-from apps.dashboard import places
+from apps.dashboard import navigation, places
 from apps.dashboard.pages import in_environment
 from apps.dashboard.requests import PageRequest
 from apps.deployments.queries import current_version, tasks_of
@@ -16,39 +17,36 @@ from apps.environments.access import Place
 from apps.environments.queries import list_environments
 from apps.orgs.permissions import Permission
 
-# Title, icon, the name of the address, and the permission that its page asks for.
-PAGES = (
-    ("Runs", "activity", "runs", "runs_read"),
-    ("Tasks", "blocks", "tasks", "deployments_read"),
-    ("Test", "flask-conical", "test", "runs_trigger"),
-    ("Deployments", "rocket", "deployments", "deployments_read"),
-    ("Queues", "list-filter", "queues", "queues_read"),
-    ("Concurrency", "sliders-horizontal", "concurrency", "queues_read"),
-)
-
 
 @require_safe
 @in_environment(Permission.PROJECTS_READ)
 def palette(request: PageRequest, place: Place) -> JsonResponse:
     """All entries at once; the page searches them as one types."""
-    entries: list[dict[str, Any]] = [
-        {"kind": "Pages", "title": title, "icon": icon, "href": places.address(place, name)}
-        for title, icon, name, permission in PAGES
-        if request.can[permission]
-    ]
+    entries = [_page(place, entry) for entry in navigation.entries(place, request.can)]
     entries += _tasks(place, can_test=request.can["runs_trigger"])
     entries += _environments(place)
     return JsonResponse({"entries": entries})
 
 
+def _page(place: Place, entry: navigation.Entry) -> dict[str, Any]:
+    """An address in the environment, or else in its organization."""
+    try:
+        href = places.address(place, entry.page)
+    except NoReverseMatch:
+        slug = {"organization": place.organization_slug}
+        href = reverse(f"dashboard:{entry.page}", kwargs=slug)
+    return _entry("Pages", entry.title, entry.icon, href, hint=entry.caps)
+
+
 def _tasks(place: Place, *, can_test: bool) -> list[dict[str, Any]]:
     version = current_version(place.scope)
     slugs = [task.slug for task in tasks_of(place.scope, version.id)] if version else []
-    runs, test = places.address(place, "runs"), places.address(place, "test")
+    test = places.address(place, "test")
     entries = []
     for slug in slugs:
         asked = urlencode({"task": slug})
-        entries.append(_entry("Tasks", slug, "blocks", f"{runs}?{asked}", hint="Runs"))
+        href = places.address(place, "task", task=slug)
+        entries.append(_entry("Tasks", slug, "blocks", href, hint="Task"))
         if can_test:
             entries.append(_entry("Tasks", slug, "flask-conical", f"{test}?{asked}", hint="Test"))
     return entries
