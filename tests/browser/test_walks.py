@@ -10,7 +10,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from apps.core import clock
 from apps.core.ids import public_id
+from apps.environments.models import Environment
 from apps.environments.operations.variables import set_variable
+from apps.environments.types import EnvironmentType
 from apps.orgs.roles import Role
 from tests import factories
 from tests.browser.mailbox import at_github, live_process, mailbox, mailing_process, web
@@ -147,6 +149,28 @@ def _goes_by_the_palette(page: Page, run: str) -> None:
     page.wait_for_url(re.compile(r"/runs\?task=forever$"))
     page.keyboard.press("/")
     expect(page.locator("[data-search]")).to_be_focused()
+
+
+def test_somebody_new_is_led_to_a_first_run(visitor, mailbox):
+    come_in_by_mail(visitor, mailbox, "gina@example.com")
+    page = visitor.page
+    page.wait_for_url("**/welcome")
+    page.get_by_label("Organization").fill("Gina and friends")
+    page.get_by_label("First project").fill("Shop")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**/env/dev/start")
+    expect(page.locator("code[data-secret]")).to_have_text(re.compile("^tr_dev_"))
+    steps, done = page.locator("#steps li"), page.locator("#steps li[data-done]")
+    expect(steps).to_have_count(3)
+    expect(done).to_have_count(0)
+    environment = Environment.objects.get(type=EnvironmentType.DEVELOPMENT)
+    version(environment, "hello")
+    expect(done).to_have_count(2)
+    trigger(factories.key_scope(environment), now=clock.now())
+    expect(done).to_have_count(3)
+    page.get_by_role("link", name="Look at the run").click()
+    expect(page.get_by_role("heading", name="hello")).to_be_visible()
 
 
 # -- Roles -------------------------------------------------------------------------------------
