@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
@@ -9,6 +10,8 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 Row = TypeVar("Row", bound=Model)
 
@@ -71,3 +74,15 @@ class Large(ReadOnly[Row]):
     ) -> tuple[QuerySet[Row], bool]:
         text = search_term.strip()
         return (self.search(queryset, text) if text else queryset), False
+
+
+def table(columns: Sequence[str], rows: Iterable[Any]) -> SafeString:
+    """Rows on the page of what they belong to: those whose key is composite have no page."""
+    shown = [[(getattr(row, column),) for column in columns] for row in rows]
+    if not shown:
+        return format_html("{}", "none")
+    head = format_html_join("", "<th>{}</th>", ((column.replace("_", " "),) for column in columns))
+    body = format_html_join(
+        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", cells),) for cells in shown)
+    )
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, body)

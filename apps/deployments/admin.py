@@ -14,6 +14,7 @@ from django.template.defaultfilters import filesizeformat
 
 from apps.core.admin import MadeByOperations, ModelAdmin, ReadOnly
 from apps.deployments.models import (
+    Checkpoint,
     Deployment,
     Instance,
     KeyOverride,
@@ -186,6 +187,28 @@ class InstanceAdmin(ReadOnly[Instance]):
     list_select_related = ["pool", "environment", "version"]
     search_fields = ["id", "provider_ref", "reason", "version__number", *_OF_ENVIRONMENT]
     date_hierarchy = "created_at"
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ReadOnly[Checkpoint]):
+    list_display = ["id", "pool", "instance", "state", "reason", "created_at", "moved_at"]
+    list_filter = ["state", "pool"]
+    list_select_related = ["pool", "instance", "restored"]
+    search_fields = ["id", "session_id", "instance__provider_ref", "reason"]
+    show_full_result_count = False
+
+
+@admin.register(Task)
+class TaskAdmin(ReadOnly[Task]):
+    list_display = ["slug", "version", "environment", "queue_name", "machine", "durable"]
+    list_filter = ["durable", "isolation", "version__environment__type"]
+    list_select_related = ["version__environment"]
+    search_fields = ["slug", "queue_name", "version__number"]
+    show_full_result_count = False
+
+    @admin.display(description="environment")
+    def environment(self, task: Task) -> str:
+        return str(task.version.environment)
 
 
 @admin.register(WorkerSession)

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.core import clock
-from apps.core.admin import Large
+from apps.core.admin import Large, table
 from apps.core.errors import DomainError, NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.environments.scope import Scope
@@ -22,6 +22,8 @@ from apps.runs.models import (
     BulkAction,
     EnvironmentSlots,
     IdempotencyKey,
+    Input,
+    JournalEntry,
     Lane,
     Lease,
     PendingRun,
@@ -29,12 +31,17 @@ from apps.runs.models import (
     ReadyRun,
     Run,
     RunEvent,
+    RunTag,
+    Timer,
+    Wait,
     Waitpoint,
 )
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.replay import replay_run
+from apps.runs.operations.requeue import requeue_run
 
 _AT_ONCE = 100
+_SHOWN = 100
 
 
 @admin.register(Run)
@@ -44,7 +51,8 @@ class RunAdmin(Large[Run]):
     list_filter = ["status", "is_test"]
     list_select_related = ["environment__project"]
     exclude = ["payload", "output", "metadata", "error", "idempotency_options"]
-    actions = ["cancel", "replay"]
+    actions = ["requeue", "cancel", "replay"]
+    readonly_fields = ["timers", "waits", "journal", "inputs", "tag_rows"]
     search_help_text = "An id of a run, or the whole name of a task."
 
     @admin.display(description="run")
@@ -59,6 +67,41 @@ class RunAdmin(Large[Run]):
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("runs.change_run")
+
+    # What customers sent is left out of all of these.
+
+    @admin.display(description="timers")
+    def timers(self, run: Run) -> str:
+        return table(["kind", "due_at"], Timer.objects.filter(run_id=run.pk))
+
+    @admin.display(description="waits")
+    def waits(self, run: Run) -> str:
+        waits = Wait.objects.filter(run_id=run.pk).order_by("created_at")
+        return table(["waitpoint_id", "needs_all", "created_at"], waits[:_SHOWN])
+
+    @admin.display(description="journal, from its end")
+    def journal(self, run: Run) -> str:
+        columns = ["seq", "position", "kind", "name", "ok", "attempts", "took_ms"]
+        entries = JournalEntry.objects.filter(run_id=run.pk).defer("output", "error")
+        return table(columns, entries.order_by("-seq")[:_SHOWN])
+
+    @admin.display(description="inputs, from the latest")
+    def inputs(self, run: Run) -> str:
+        sent = Input.objects.filter(run_id=run.pk).defer("data")
+        return table(["number", "key", "seq", "sent_at"], sent.order_by("-number")[:_SHOWN])
+
+    @admin.display(description="tags by which it is found")
+    def tag_rows(self, run: Run) -> str:
+        return table(["tag"], RunTag.objects.filter(run_id=run.pk).order_by("tag")[:_SHOWN])
+
+    @admin.action(
+        description="Requeue the selected runs (lost, delayed)", permissions=["act"]
+    )
+    def requeue(self, request: HttpRequest, chosen: QuerySet[Run]) -> None:
+        def act(scope: Scope, run_id: UUID) -> None:
+            requeue_run(scope, run_id=run_id, now=clock.now())
+
+        self._act(request, chosen, act, "put back; the engine takes them at its next look")
 
     @admin.action(description="Cancel the selected runs", permissions=["act"])
     def cancel(self, request: HttpRequest, chosen: QuerySet[Run]) -> None:
@@ -81,14 +124,14 @@ class RunAdmin(Large[Run]):
         act: Callable[[Scope, UUID], object],
         done: str,
     ) -> None:
-        count, refused = 0, 0
+        count, refused = 0, list[str]()
         for run in chosen.select_related("environment")[:_AT_ONCE]:
             try:
                 act(_as_staff(request, run), run.pk)
                 count += 1
-            except DomainError:
-                refused += 1
-        more = f" {refused} could not be." if refused else ""
+            except DomainError as error:
+                refused.append(error.message)
+        more = f" {len(refused)} could not be: {refused[0]}." if refused else ""
         self.message_user(request, f"{count} runs were {done}.{more}")
 
 
@@ -128,7 +171,7 @@ class AttemptAdmin(OfRun):
 @admin.register(RunEvent)
 class RunEventAdmin(OfRun):
     list_display = ["run", "kind", "status", "attempt", "at"]
-    list_filter = ["kind", "status"]
+    list_filter = ["status"]  # of kinds there is no list but the rows themselves
 
 
 @admin.register(Lease)
@@ -163,6 +206,12 @@ class OfEnvironment(Large[Batch]):
 class BatchAdmin(OfEnvironment):
     list_display = ["pk", "environment", "status", "run_count", "created_at", "completed_at"]
     list_filter = ["status"]
+    readonly_fields = ["first_items"]
+
+    @admin.display(description="items, the first of them")
+    def first_items(self, batch: Batch) -> str:
+        columns = ["index", "task", "run_id", "is_cached", "is_finished"]
+        return table(columns, batch.items.defer("error").order_by("index")[:_SHOWN])
 
 
 @admin.register(Waitpoint)
@@ -170,6 +219,12 @@ class WaitpointAdmin(OfEnvironment):
     list_display = ["pk", "environment", "kind", "due_at", "created_at", "completed_at"]
     list_filter = ["kind"]
     exclude = ["output", "error"]
+    readonly_fields = ["waiters"]
+
+    @admin.display(description="runs that wait for it")
+    def waiters(self, waitpoint: Waitpoint) -> str:
+        waits = waitpoint.waits.order_by("created_at")
+        return table(["run_id", "needs_all", "created_at"], waits[:_SHOWN])
 
 
 @admin.register(BulkAction)
@@ -177,6 +232,12 @@ class BulkActionAdmin(OfEnvironment):
     list_display = ["pk", "environment", "kind", "status", "success_count", "failure_count",
                     "created_at"]  # fmt: skip
     list_filter = ["kind", "status"]
+    readonly_fields = ["newest_items"]
+
+    @admin.display(description="runs that it acted on, the newest of them")
+    def newest_items(self, action: BulkAction) -> str:
+        items = action.items.order_by("-run_id")
+        return table(["run_id", "result_run_id", "error"], items[:_SHOWN])
 
 
 @admin.register(IdempotencyKey)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from apps.core.admin import ReadOnly
-from apps.schedules.models import Declaration, Schedule
+from apps.core.admin import ReadOnly, table
+from apps.schedules.models import Declaration, Schedule, Tick
+
+_SHOWN = 100
 
 
 @admin.register(Schedule)
@@ -16,6 +18,12 @@ class ScheduleAdmin(ReadOnly[Schedule]):
     list_select_related = ["environment"]
     search_fields = ["task", "deduplication_key", "external_id", "environment__project__ref"]
     show_full_result_count = False
+    readonly_fields = ["ticks"]
+
+    @admin.display(description="its latest times")
+    def ticks(self, schedule: Schedule) -> str:
+        found = Tick.objects.filter(schedule_id=schedule.pk).order_by("-at")
+        return table(["at", "outcome", "origin", "reason", "run_id", "ticked_at"], found[:_SHOWN])
 
 
 @admin.register(Declaration)
