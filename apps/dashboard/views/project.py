@@ -23,6 +23,7 @@ from apps.environments.operations import life
 from apps.environments.queries import current_key, get_environment
 from apps.orgs.permissions import Permission, allows, require
 from apps.projects.operations import archive_project, rename_project
+from apps.runs.feed import latest_cursor
 from apps.runs.queries import RunFilters, list_runs
 
 _TRIGGER = "holdfast trigger hello --payload '\"world\"'"  # quotes that no attribute can hold
@@ -96,8 +97,11 @@ def deletion(request: PageRequest, place: Place) -> HttpResponse:
 @in_environment(Permission.RUNS_READ)
 def start(request: PageRequest, place: Place) -> HttpResponse:
     """Install, write a task, run it: each step is ticked off when Holdfast has seen it."""
+    # Before all that is shown: what these queries miss, the stream tells.
+    live_cursor = None if request.htmx else latest_cursor(now=clock.now())
     runs = list_runs(place.scope, RunFilters(), CursorPage(size=1)).items
     context = {
+        "live_cursor": live_cursor,
         "version": current_version(place.scope),
         "run": runs[0] if runs else None,
         "secret": current_key(place.scope)
