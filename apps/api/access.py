@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from apps.orgs.permissions import Permission
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -20,11 +22,16 @@ class Public:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may call: anybody, environments by key, people, holders of a public token."""
+    """Who may call: anybody, environments by key, people, holders of a public token.
+
+    A `person` reaches what a path names. With a `member` permission, a person whose headers name
+    an environment may call as its key would, if their role has the permission.
+    """
 
     anybody: bool = False
     key: bool = True
     person: bool = False
+    member: Permission | None = None
     public: Public | None = None
 
 
@@ -37,10 +44,11 @@ def accepts(
     anybody: bool = False,
     key: bool = True,
     person: bool = False,
+    member: Permission | None = None,
     public: Public | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare who may call this method."""
-    access = Access(anybody=anybody, key=key, person=person, public=public)
+    access = Access(anybody=anybody, key=key, person=person, member=member, public=public)
 
     def mark(handler: Handler) -> Handler:
         setattr(handler, _ATTRIBUTE, access)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -14,12 +15,14 @@ from apps.api.caller import Caller
 from apps.api.errors import Unauthorized
 from apps.core import clock
 from apps.environments import public_tokens
+from apps.environments.access import scope_for_user
 from apps.environments.credentials import resolve_key
 from apps.orgs.actors import Actor
 
 _PERSONAL = "tr_pat_"
 _SECRET_KEY = "tr_"  # noqa: S105 -- what every secret key starts with
 _TOKEN_LENGTH = 8_192
+_PROJECT, _ENVIRONMENT = "x-holdfast-project", "x-holdfast-environment"
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -42,20 +45,31 @@ def caller_of(headers: Mapping[str, str], *, now: datetime) -> Caller | None:
         return None
     if scheme.lower() != "bearer" or not (token := token.strip()):
         raise Unauthorized
-    return _resolve(token, branch=headers.get("x-trigger-branch"), now=now)
-
-
-def _resolve(token: str, *, branch: str | None, now: datetime) -> Caller:
     if len(token) > _TOKEN_LENGTH:
         raise Unauthorized
+    return _resolve(token, headers, now=now)
+
+
+def _resolve(token: str, headers: Mapping[str, str], *, now: datetime) -> Caller:
+    branch = headers.get("x-trigger-branch")
     try:
         if token.startswith(_PERSONAL):
-            return Caller(user=resolve_token(token, now=now))
+            return _person(resolve_token(token, now=now), headers, now=now)
         if token.startswith(_SECRET_KEY):
             return Caller(environment=resolve_key(token, branch, now=now))
     except NotAuthenticated:
         raise Unauthorized from None  # in the words that clients know
     return _resolve_public(token, now=now)
+
+
+def _person(user: Any, headers: Mapping[str, str], *, now: datetime) -> Caller:
+    """Somebody, in the environment that the request names, if it names one; raises NotFound."""
+    project, environment = headers.get(_PROJECT), headers.get(_ENVIRONMENT)
+    if not (project and environment):
+        return Caller(user=user)
+    branch = headers.get("x-trigger-branch")
+    scope = scope_for_user(user, project, environment, branch, now=now)
+    return Caller(user=user, environment=scope)
 
 
 def _resolve_public(token: str, *, now: datetime) -> Caller:

@@ -19,7 +19,7 @@ _ALLOWED = ", ".join(
         "x-trigger-request-idempotency-key", "x-trigger-electric-version",
         "x-trigger-stream-start", "x-trigger-worker", "x-trigger-engine-version",
         "x-trigger-span-parent-as-link", "x-trigger-sdk-operation",
-        "x-trigger-sdk-credential-reason",
+        "x-trigger-sdk-credential-reason", "x-holdfast-project", "x-holdfast-environment",
     )
 )  # fmt: skip
 _EXPOSED = ", ".join(

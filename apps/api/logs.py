@@ -18,6 +18,7 @@ from apps.api.serializers.base import ObjectField, Shape
 from apps.api.views.runs import READ, RunEndpoint
 from apps.core import traces
 from apps.core.ids import public_id
+from apps.orgs.permissions import Permission
 from apps.runs import queries as runs
 from apps.runs.states import AttemptStatus
 from apps.telemetry import queries
@@ -168,7 +169,7 @@ class RunLogs(_Told):
         ],
         responses={200: LogPageShape, **errors(400, 401, 403, 404), **_UNAVAILABLE},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         size = _size(request) or _PAGE_SIZE
@@ -196,7 +197,7 @@ class RunTrace(_Told):
         parameters=_PAGING,
         responses={200: TraceShape, **errors(400, 401, 403, 404), **_UNAVAILABLE},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         size = _size(request)
@@ -241,7 +242,7 @@ class RunSpan(_Told):
         summary="Retrieve a span of a run",
         responses={200: SpanDetailShape, **errors(401, 403, 404), **_UNAVAILABLE},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str, span: str) -> Response:
         found = self.run_for("read", run)
         told = queries.run_span(self.scope, found.id, span, now=self.now)

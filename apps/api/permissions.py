@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from apps.api import access
 from apps.api.caller import Caller
 from apps.api.errors import ScopeMissing, Unauthorized
+from apps.orgs.permissions import Permission, require
 
 if TYPE_CHECKING:  # at run time, DRF's views import this module through the settings
     from rest_framework.views import APIView
@@ -34,9 +35,19 @@ def admit(caller: object, declared: access.Access, kwargs: dict[str, Any]) -> Ca
         raise Unauthorized
     if caller.grants is not None:
         _admit_public(caller, declared.public, kwargs)
-    elif not (declared.person if caller.user else declared.key):
-        raise Unauthorized
+    elif caller.user is None:
+        if not declared.key:
+            raise Unauthorized
+    elif not declared.person:
+        _admit_member(caller, declared.member)
     return caller
+
+
+def _admit_member(caller: Caller, permission: Permission | None) -> None:
+    """A person whom no path places: the environment that their headers name is asked."""
+    if permission is None or caller.environment is None:
+        raise Unauthorized
+    require(caller.environment.actor, permission)
 
 
 def _admit_public(caller: Caller, declared: access.Public | None, kwargs: dict[str, Any]) -> None:

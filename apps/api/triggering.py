@@ -26,10 +26,11 @@ from apps.api.trigger_requests import trigger_request
 from apps.core import clock
 from apps.core.errors import NotFound
 from apps.core.ids import public_id
+from apps.orgs.permissions import Permission
 from apps.runs.operations.together import Asked, trigger_together
 from apps.runs.operations.trigger import Triggered, TriggerRequest
 
-ACCESS = Access(public=Public("trigger", ("tasks",), kwarg="task"))
+ACCESS = Access(public=Public("trigger", ("tasks",), kwarg="task"), member=Permission.RUNS_TRIGGER)
 
 _BODY = TriggerBody()
 _READ_FOR = timedelta(hours=1)

@@ -6,6 +6,7 @@ import pytest
 from apps.core.ids import public_id
 from apps.environments.models import EnvironmentKey
 from apps.environments.public_tokens import AUDIENCE, ISSUER
+from apps.orgs.roles import Role
 from tests import factories
 from tests.api.client import Api
 
@@ -157,3 +158,39 @@ def test_a_preview_key_with_a_branch_opens_the_branch(acme):
 
     assert claims == {"sub": public_id("env", branch.id), "pub": True}
     assert preview.get("/api/v1/runs", x_trigger_branch="feature/none").status == 404
+
+
+def test_a_person_acts_in_the_environment_that_they_name(alice, acme):
+    place = {"x_holdfast_project": acme.project.ref, "x_holdfast_environment": "prod"}
+
+    assert alice.get("/api/v1/queues").status == 401
+    assert alice.get("/api/v1/queues", x_holdfast_environment="prod").status == 401
+    assert alice.get("/api/v1/queues", **place).ok()["data"] == []
+    made = alice.post("/api/v1/waitpoints/tokens", {"timeout": "1h"}, **place).ok()
+    assert Api(acme.secret).get(f"/api/v1/waitpoints/tokens/{made['id']}").status == 200
+    assert alice.get("/api/v1/queues", **{**place, "x_holdfast_environment": "moon"}).status == 404
+
+
+def test_a_viewer_in_an_environment_only_looks(acme):
+    vera = factories.person("vera")
+    factories.member(acme.organization, vera, Role.VIEWER)
+    place = {"x_holdfast_project": acme.project.ref, "x_holdfast_environment": "prod"}
+    viewer = Api(factories.personal_token(vera))
+
+    assert viewer.get("/api/v1/runs", **place).ok()["data"] == []
+    answer = viewer.post("/api/v1/tasks/resize/trigger", {}, **place)
+    assert (answer.status, "runs:trigger" in answer.error) == (403, True)
+
+
+def test_nobody_is_placed_where_they_are_no_member(charlie_in_person, acme):
+    place = {"x_holdfast_project": acme.project.ref, "x_holdfast_environment": "prod"}
+
+    assert charlie_in_person.get("/api/v1/runs", **place).status == 404
+    assert charlie_in_person.post("/api/v1/tasks/resize/trigger", {}, **place).status == 404
+
+
+def test_what_only_programs_ask_is_no_persons(alice, acme):
+    place = {"x_holdfast_project": acme.project.ref, "x_holdfast_environment": "prod"}
+
+    assert alice.get(f"/api/v1/projects/{acme.project.ref}/envvars", **place).status == 401
+    assert alice.post("/api/v1/auth/jwt", {}, **place).status == 401

@@ -254,10 +254,17 @@ def bearer(token: str) -> str:
     return f"Bearer {token}"
 
 
-def visit(route: Route, home: Home, authorization: str | None, **changed: str) -> Answer:
-    """Send one request, with a body that the rightful caller could send."""
+def visit(
+    route: Route, home: Home, authorization: str | None, *, within: str = "", **changed: str
+) -> Answer:
+    """Send one request, with a body that the rightful caller could send.
+
+    It may say that its person is `within` an environment of alice's project.
+    """
     path = route.path(home.samples | changed)
     headers = {"authorization": authorization} if authorization is not None else {}
+    if within:
+        headers |= {"x-holdfast-project": home.samples["ref"], "x-holdfast-environment": within}
     body = BODIES.get(str(route), {})
     response = Client(raise_request_exception=False).generic(
         route.method.upper(),
@@ -327,13 +334,52 @@ def test_alice_herself_gets_in(home):
     }
 
 
-def rolled_back(route: Route, home: Home, authorization: str) -> Answer:
+def rolled_back(route: Route, home: Home, authorization: str, *, within: str = "") -> Answer:
     """A visit whose effects are undone."""
     with transaction.atomic():
-        answer = visit(route, home, authorization)
+        answer = visit(route, home, authorization, within=within)
         transaction.set_rollback(True)
     credentials.forget()
     return answer
+
+
+# What only a program asks, with the key: telemetry, what runs ask from inside, and secrets.
+FOR_PROGRAMS = {
+    "POST /otel/v1/logs",
+    "POST /otel/v1/metrics",
+    "POST /otel/v1/traces",
+    "POST /engine/v1/runs/%(run)s/wait/duration",
+    "POST /engine/v1/runs/%(run)s/waitpoints/tokens/%(token)s/wait",
+    "POST /api/v1/runs/%(run)s/input-streams/wait",
+    "POST /api/v1/triggers",
+    "POST /api/v1/projects/%(ref)s/background-workers",
+    "GET /api/v1/projects/%(ref)s/envvars",
+    "POST /api/v1/auth/jwt",
+    "POST /api/v1/auth/jwt/claims",
+}
+
+
+def test_a_person_may_do_in_an_environment_what_its_key_may(home):
+    key, person_ = bearer(home.tenant.secret), bearer(personal_token(alice()))
+    refused, different = set(), []
+    for route in ROUTES:
+        if str(route) in OPEN:
+            continue
+        by_key = rolled_back(route, home, key).status
+        by_person = rolled_back(route, home, person_, within="prod").status
+        if by_person == 401:
+            refused.add(str(route))
+        elif by_key < 400 and by_person != by_key:
+            different.append(f"{route}: {by_key} {by_person}")
+    assert different == []
+    assert refused == FOR_PROGRAMS
+
+
+def test_charlie_is_not_let_into_an_environment_of_alice(home):
+    before = belongings(home.tenant)
+    answers = list(visits(home, bearer(personal_token(charlie())), within="prod"))
+    assert [str(answer.route) for answer in answers if answer.status != 404] == []
+    assert belongings(home.tenant) == before
 
 
 def test_a_stranger_gets_in_nowhere(home):
@@ -477,7 +523,8 @@ def rows_of(environment: Any) -> dict[str, list[str]]:
     return found
 
 
-def test_a_viewer_changes_only_themselves_and_reads_no_key_or_variable(home):
+@pytest.mark.parametrize("within", ["", "prod"])
+def test_a_viewer_changes_only_themselves_and_reads_no_key_or_variable(home, within):
     dora = person("dora")
     member(home.tenant.organization, dora, Role.VIEWER)
     token = bearer(personal_token(dora))
@@ -489,7 +536,7 @@ def test_a_viewer_changes_only_themselves_and_reads_no_key_or_variable(home):
     )
     wrong = [
         f"{answer.route}: {answer.status} {answer.leaks(hidden)} {answer.text[:200]}"
-        for answer in visits(home, token, but=LEAVING)
+        for answer in visits(home, token, but=LEAVING, within=within)
         if answer.status >= 500
         or answer.leaks(hidden)
         or (

@@ -50,7 +50,7 @@ def terminal_of(live_process, transactional_db, tmp_path: Path) -> Callable[...,
 
 
 def test_somebody_is_invited_joins_and_rises_and_the_log_says_so(terminal_of):
-    factories.acme()
+    tenant = factories.acme()
     alice, erin = terminal_of(factories.alice()), terminal_of(factories.person("erin"))
     erin("members", "list", "--org", "acme", code=4)
 
@@ -59,6 +59,9 @@ def test_somebody_is_invited_joins_and_rises_and_the_log_says_so(terminal_of):
     link = f"https://holdfast.test/invites/{unseal(invite.sealed, context=invite.seal_context)}"
     assert erin("invites", "accept", link)["role"] == "viewer"
     erin("invites", "create", "mallory@example.com", code=3)
+    where = ("--project", tenant.project.ref, "--env", "prod")
+    assert erin("queues", "list", *where) == []
+    assert "runs:trigger" in erin("trigger", "hello", *where, code=3)["error"]
 
     assert alice("members", "role", "erin@example.com", "admin")["role"] == "admin"
     log = erin("audit", "list", "--by", "alice@example.com", "--limit", "2")

@@ -33,6 +33,7 @@ from apps.api.serializers.triggers import (
 from apps.api.trigger_requests import trigger_request
 from apps.core.errors import DomainError, Invalid
 from apps.core.ids import parse_public_id, public_id
+from apps.orgs.permissions import Permission
 from apps.runs import queries as runs
 from apps.runs.errors import internal
 from apps.runs.limits import limits
@@ -63,7 +64,7 @@ class BatchList(Endpoint):
         responses={202: CreatedBatchShape, **errors(400, 401, 403, 422, 429)},
         examples=[OpenApiExample("Two runs", value={"runCount": 2}, request_only=True)],
     )
-    @accepts(public=Public("batchTrigger", ("tasks",)))
+    @accepts(public=Public("batchTrigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def post(self, request: Request) -> Response:
         body = read(_CREATE, request.data)
         self._require(body.get("taskIdentifiers", []))
@@ -105,7 +106,7 @@ class BatchItems(Endpoint):
         request={"application/x-ndjson": BatchItemBody},
         responses={200: BatchProgressShape, **errors(400, 401, 403, 404, 413, 415, 422)},
     )
-    @accepts(public=Public("batchTrigger", ("tasks",)))
+    @accepts(public=Public("batchTrigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def post(self, request: Request, batch: str) -> Response:
         _require_ndjson(request)
         batch_id, now = parse_public_id("batch", batch), self.now
@@ -228,7 +229,7 @@ class TaskBatch(BatchAtOnce):
             )
         ],
     )
-    @accepts(public=Public("batchTrigger", ("tasks",)))
+    @accepts(public=Public("batchTrigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def post(self, request: Request) -> Response:
         body = read(_TASK_BATCH, request.data)
         created = self.trigger(body, [item["task"] for item in body["items"]])
@@ -244,7 +245,7 @@ class TaskBatchV1(BatchAtOnce):
         request=TaskBatchBody,
         responses={200: BatchOfRunsShape, **errors(400, 401, 403, 413, 422, 429)},
     )
-    @accepts(public=Public("batchTrigger", ("tasks",)))
+    @accepts(public=Public("batchTrigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def post(self, request: Request) -> Response:
         body = read(_TASK_BATCH, request.data)
         return self.answer_runs(body, [item["task"] for item in body["items"]])
@@ -266,7 +267,7 @@ class OneTaskBatch(BatchAtOnce):
             )
         ],
     )
-    @accepts(public=Public("batchTrigger", ("tasks",), "task"))
+    @accepts(public=Public("batchTrigger", ("tasks",), "task"), member=Permission.RUNS_TRIGGER)
     def post(self, request: Request, task: str) -> Response:
         body = read(_ONE_TASK_BATCH, request.data)
         return self.answer_runs(body, [task] * len(body["items"]))
@@ -280,7 +281,7 @@ class BatchDetail(Endpoint):
         summary="Retrieve a batch",
         responses={200: BatchShape, **errors(401, 403, 404)},
     )
-    @accepts(public=Public("read", ("batch", "runs")))
+    @accepts(public=Public("read", ("batch", "runs")), member=Permission.RUNS_READ)
     def get(self, request: Request, batch: str) -> Response:
         self.caller.require("read", [("batch", batch), ("runs", None)])
         found = runs.get_batch(self.scope, parse_public_id("batch", batch))
@@ -297,7 +298,7 @@ class BatchDetailV1(BatchDetail):
         summary="Retrieve a batch, under the older path",
         responses={200: BatchShape, **errors(401, 403, 404)},
     )
-    @accepts(public=Public("read", ("batch", "runs")))
+    @accepts(public=Public("read", ("batch", "runs")), member=Permission.RUNS_READ)
     def get(self, request: Request, batch: str) -> Response:
         return super().get(request, batch)
 
@@ -316,6 +317,7 @@ class BatchResults(Endpoint):
         ],
         responses={200: BatchResultsShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.RUNS_READ)
     def get(self, request: Request, batch: str) -> Response:
         batch_id = parse_public_id("batch", batch)
         size, after = _page_of_results(request.query_params)

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.api.access import accepts
 from apps.api.endpoint import Endpoint, read
 from apps.api.paging import CURSOR_PARAMETERS, cursor_page, pagination
 from apps.api.run_filters import run_filters
@@ -17,6 +18,7 @@ from apps.api.schema import errors
 from apps.api.serializers.bulk import BulkActionBody, BulkActionPageShape, BulkActionShape
 from apps.api.serializers.runs import IdShape
 from apps.core.ids import parse_public_id, public_id
+from apps.orgs.permissions import Permission
 from apps.runs import queries as runs
 from apps.runs.operations.bulk import abort_bulk_action, create_bulk_action
 from apps.runs.states import BulkKind
@@ -34,6 +36,7 @@ class BulkActionList(Endpoint):
         parameters=CURSOR_PARAMETERS,
         responses={200: BulkActionPageShape, **errors(400, 401)},
     )
+    @accepts(member=Permission.RUNS_READ)
     def get(self, request: Request) -> Response:
         page = runs.list_bulk_actions(self.scope, cursor_page(request.query_params))
         shown = BulkActionShape(page.items, many=True).data
@@ -52,6 +55,7 @@ class BulkActionList(Endpoint):
             )
         ],
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def post(self, request: Request) -> Response:
         body, now = read(_BODY, request.data), self.now
         chosen = body.get("filter")
@@ -74,6 +78,7 @@ class BulkActionDetail(Endpoint):
         summary="Retrieve how far a bulk action is",
         responses={200: BulkActionShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.RUNS_READ)
     def get(self, request: Request, bulk: str) -> Response:
         found = runs.get_bulk_action(self.scope, parse_public_id("bulk", bulk))
         return Response(BulkActionShape(found).data)
@@ -88,6 +93,7 @@ class BulkActionAbortion(Endpoint):
         request=None,
         responses={200: IdShape, **errors(401, 404, 409)},
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def post(self, request: Request, bulk: str) -> Response:
         bulk_action_id = parse_public_id("bulk", bulk)
         abort_bulk_action(self.scope, bulk_action_id=bulk_action_id, now=self.now)

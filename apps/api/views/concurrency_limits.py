@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.api.access import accepts
 from apps.api.endpoint import Endpoint, read
 from apps.api.errors import BadRequest
 from apps.api.paging import NUMBER_PARAMETERS, numbered
@@ -27,6 +28,7 @@ from apps.deployments import queries
 from apps.deployments.operations import queues as operations
 from apps.environments.queries import get_environment
 from apps.environments.scope import Scope
+from apps.orgs.permissions import Permission
 from apps.runs.queries import queue_loads, running_of_key
 
 _OVERRIDE = LimitOverrideBody()
@@ -43,6 +45,7 @@ class ConcurrencyLimitList(Endpoint):
         parameters=NUMBER_PARAMETERS,
         responses={200: ConcurrencyLimitPageShape, **errors(400, 401)},
     )
+    @accepts(member=Permission.QUEUES_READ)
     def get(self, request: Request) -> Response:
         limited = queries.list_limited_queues(self.scope)
         shown, place = numbered(request.query_params, limited)
@@ -58,6 +61,7 @@ class ConcurrencyLimitDetail(Endpoint):
         parameters=[OpenApiParameter("concurrencyKey", str, description="One key's view.")],
         responses={200: ConcurrencyLimitShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.QUEUES_READ)
     def get(self, request: Request, limit: str) -> Response:
         key = request.query_params.get("concurrencyKey")
         if key == "":
@@ -76,6 +80,7 @@ class ConcurrencyLimitOverride(Endpoint):
         request=LimitOverrideBody,
         responses={200: ConcurrencyLimitShape, **errors(400, 401, 404, 422)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, limit: str) -> Response:
         asked = read(_OVERRIDE, request.data)
         _check(asked)
@@ -103,6 +108,7 @@ class ConcurrencyLimitPause(Endpoint):
         request=LimitPauseBody,
         responses={200: ConcurrencyLimitShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, limit: str) -> Response:
         is_pause = read(_PAUSE, request.data)["action"] == "pause"
         change = operations.pause_queue if is_pause else operations.resume_queue
@@ -119,6 +125,7 @@ class ConcurrencyLimitReset(Endpoint):
         request=LimitResetBody,
         responses={200: ConcurrencyLimitShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, limit: str) -> Response:
         key = read(_RESET, request.data).get("concurrencyKey")
         if key is None:

@@ -39,6 +39,7 @@ from apps.deployments.operations.shipping import (
 from apps.deployments.operations.versions import promote_version, register_version
 from apps.environments.queries import get_environment
 from apps.environments.scope import Scope
+from apps.orgs.permissions import Permission
 
 _WORKER = WorkerBody()
 _DEPLOYMENT = DeploymentBody()
@@ -93,7 +94,7 @@ class DeploymentList(Endpoint):
         parameters=CURSOR_PARAMETERS[:2],
         responses={200: DeploymentPageShape, **errors(400, 401, 403)},
     )
-    @accepts(public=_READ)
+    @accepts(public=_READ, member=Permission.DEPLOYMENTS_READ)
     def get(self, request: Request) -> Response:
         asked = cursor_page(request.query_params)
         self.caller.require("read", [("deployments", None)])
@@ -119,6 +120,7 @@ class DeploymentList(Endpoint):
             )
         ],
     )
+    @accepts(member=Permission.DEPLOYMENTS_WRITE)
     def post(self, request: Request) -> Response:
         body = read(_DEPLOYMENT, request.data)
         made = create_deployment(
@@ -146,7 +148,7 @@ class CurrentDeployment(Endpoint):
         summary="Retrieve the deployment whose version new runs get",
         responses={200: DeploymentShape, **errors(401, 403, 404)},
     )
-    @accepts(public=_READ)
+    @accepts(public=_READ, member=Permission.DEPLOYMENTS_READ)
     def get(self, request: Request) -> Response:
         self.caller.require("read", [("deployments", None)])
         found = queries.get_current_deployment(self.scope)
@@ -161,7 +163,10 @@ class DeploymentDetail(Endpoint):
         summary="Retrieve a deployment with its log, its tasks, and its error when it failed",
         responses={200: DeploymentDetailShape, **errors(401, 403, 404)},
     )
-    @accepts(public=Public("read", ("deployments",), kwarg="deployment"))
+    @accepts(
+        public=Public("read", ("deployments",), kwarg="deployment"),
+        member=Permission.DEPLOYMENTS_READ,
+    )
     def get(self, request: Request, deployment: str) -> Response:
         found = queries.get_deployment(self.scope, _id(deployment))
         tasks = queries.tasks_of(self.scope, found.version_id) if found.version_id else []
@@ -178,6 +183,7 @@ class DeploymentArchive(Endpoint):
         request={"application/gzip": bytes},
         responses={200: IdShape, **errors(401, 404, 409, 413, 422)},
     )
+    @accepts(member=Permission.DEPLOYMENTS_WRITE)
     def put(self, request: Request, deployment: str) -> Response:
         stream = cast(IO[bytes], request.stream)
         receive_archive(
@@ -195,6 +201,7 @@ class Finalization(Endpoint):
         request=FinalizeBody,
         responses={200: IdShape, **errors(400, 401, 404, 409, 422)},
     )
+    @accepts(member=Permission.DEPLOYMENTS_WRITE)
     def post(self, request: Request, deployment: str) -> Response:
         promote = read(_FINALIZE, request.data).get("promote", True)
         finalize_deployment(
@@ -212,6 +219,7 @@ class DeploymentCancellation(Endpoint):
         request=None,
         responses={200: IdShape, **errors(401, 404, 409)},
     )
+    @accepts(member=Permission.DEPLOYMENTS_WRITE)
     def post(self, request: Request, deployment: str) -> Response:
         cancel_deployment(self.scope, deployment_id=_id(deployment), now=self.now)
         return Response({"id": deployment})
@@ -226,6 +234,7 @@ class Promotion(Endpoint):
         request=None,
         responses={200: PromotedShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.DEPLOYMENTS_WRITE)
     def post(self, request: Request, version: str) -> Response:
         promoted = promote_version(self.scope, number=version, now=self.now)
         return Response({"id": public_id("worker", promoted.id), "version": promoted.number})

@@ -11,6 +11,7 @@ from apps.api.access import accepts
 from apps.api.schema import errors
 from apps.api.serializers.base import PublicIdField, Shape
 from apps.api.views.runs import READ, RunEndpoint
+from apps.orgs.permissions import Permission
 from apps.runs import queries
 
 
@@ -41,7 +42,7 @@ class RunExplanation(RunEndpoint):
         summary="Say what a run waits for, and who holds the slots",
         responses={200: ExplanationShape, **errors(401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         return Response(ExplanationShape(queries.explanation(self.scope, found.id)).data)

@@ -20,6 +20,7 @@ from apps.api.serializers.inputs import (
 )
 from apps.core.durations import parse_duration, parse_moment
 from apps.core.ids import parse_public_id
+from apps.orgs.permissions import Permission
 from apps.runs.limits import limits
 from apps.runs.operations.inputs import Item, WaitRequest, create_input_wait, send_input
 
@@ -50,7 +51,7 @@ class RunInput(Endpoint):
             OpenApiExample("Approved", value={"data": {"approved": True}}, request_only=True)
         ],
     )  # fmt: skip
-    @accepts(public=Public("write", ("inputStreams",), "run"))
+    @accepts(public=Public("write", ("inputStreams",), "run"), member=Permission.RUNS_WRITE)
     def post(self, request: Request, run: str, key: str) -> Response:
         sent = send_input(
             self.scope,

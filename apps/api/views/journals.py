@@ -14,6 +14,7 @@ from apps.api.serializers.journals import ForkBody, JournalPageShape, page_of
 from apps.api.serializers.runs import IdShape
 from apps.api.views.runs import READ, RunEndpoint
 from apps.core.ids import parse_public_id, public_id
+from apps.orgs.permissions import Permission
 from apps.runs import queries as runs
 from apps.runs.operations.fork import fork_run
 
@@ -37,7 +38,7 @@ class RunJournal(RunEndpoint):
         ],
         responses={200: JournalPageShape, **errors(400, 401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         size = _number(request, "page[size]", default=_PAGE, most=_LARGEST_PAGE)
@@ -56,6 +57,7 @@ class RunFork(Endpoint):
         responses={200: IdShape, **errors(400, 401, 404, 422)},
         examples=[OpenApiExample("From a step", value={"from": "charge"}, request_only=True)],
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def post(self, request: Request, run: str) -> Response:
         body = read(_FORK, request.data)
         made = fork_run(

@@ -18,6 +18,7 @@ from apps.api.schema import errors
 from apps.api.serializers.packets import DownloadShape, UploadShape
 from apps.api.views.runs import RunEndpoint
 from apps.core.errors import NotFound
+from apps.orgs.permissions import Permission
 
 
 class PacketUpload(Endpoint):
@@ -29,7 +30,7 @@ class PacketUpload(Endpoint):
         request=None,
         responses={200: UploadShape, **errors(400, 401)},
     )
-    @accepts(public=Public("trigger", ("tasks",)))
+    @accepts(public=Public("trigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def put(self, request: Request, key: str) -> Response:
         url = blobs.upload_url(self.scope.environment_id, key, base=self.base)
         return Response({"presignedUrl": url, "storagePath": key})
@@ -43,13 +44,13 @@ class Packet(PacketUpload):
         summary="Get an address to download a packet from",
         responses={200: DownloadShape, **errors(400, 401)},
     )
-    @accepts(public=Public("read", ("runs", "tasks", "tags", "batch")))
+    @accepts(public=Public("read", ("runs", "tasks", "tags", "batch")), member=Permission.RUNS_READ)
     def get(self, request: Request, key: str) -> Response:
         url = blobs.download_url(self.scope.environment_id, key, base=self.base)
         return Response({"presignedUrl": url})
 
     @extend_schema(exclude=True)
-    @accepts(public=Public("trigger", ("tasks",)))
+    @accepts(public=Public("trigger", ("tasks",)), member=Permission.RUNS_TRIGGER)
     def put(self, request: Request, key: str) -> Response:
         return super().put(request, key)
 
@@ -62,7 +63,7 @@ class RunPacket(RunEndpoint):
         summary="Get an address to download a run's payload or output from",
         responses={200: DownloadShape, **errors(401, 403, 404)},
     )
-    @accepts(public=Public("read", ("runs", "tasks", "tags", "batch")))
+    @accepts(public=Public("read", ("runs", "tasks", "tags", "batch")), member=Permission.RUNS_READ)
     def get(self, request: Request, run: str, part: str) -> Response:
         found = self.run_for("read", run)
         data, kind = (

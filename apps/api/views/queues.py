@@ -25,6 +25,7 @@ from apps.api.serializers.queues import (
 from apps.deployments import queries
 from apps.deployments.operations import queues as operations
 from apps.environments.scope import Scope
+from apps.orgs.permissions import Permission
 from apps.runs.queries import queue_loads
 
 _TARGET = QueueTargetBody()
@@ -55,6 +56,7 @@ class QueueList(Endpoint):
         parameters=NUMBER_PARAMETERS,
         responses={200: QueuePageShape, **errors(400, 401)},
     )
+    @accepts(member=Permission.QUEUES_READ)
     def get(self, request: Request) -> Response:
         shown, place = numbered(request.query_params, queries.list_queues(self.scope))
         return Response({"data": _shapes(self.scope, shown), "pagination": place})
@@ -71,7 +73,7 @@ class QueueDetail(QueueEndpoint):
         ],
         responses={200: QueueShape, **errors(400, 401, 403, 404)},
     )
-    @accepts(public=Public("read", ("queues",)))
+    @accepts(public=Public("read", ("queues",)), member=Permission.QUEUES_READ)
     def get(self, request: Request, queue: str) -> Response:
         kind = request.query_params.get("type", "id")
         if kind not in TYPES:
@@ -90,6 +92,7 @@ class QueuePause(QueueEndpoint):
         request=QueuePauseBody,
         responses={200: QueueShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, queue: str) -> Response:
         asked = read(_PAUSE, request.data)
         name = self.named(queue, asked.get("type", "id")).name
@@ -107,6 +110,7 @@ class QueueOverride(QueueEndpoint):
         request=QueueOverrideBody,
         responses={200: QueueShape, **errors(400, 401, 404, 422)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, queue: str) -> Response:
         asked = read(_OVERRIDE, request.data)
         name, percent = self.named(queue, asked.get("type", "id")).name, asked.get("percent")
@@ -131,6 +135,7 @@ class QueueReset(QueueEndpoint):
         request=QueueTargetBody,
         responses={200: QueueShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.QUEUES_WRITE)
     def post(self, request: Request, queue: str) -> Response:
         name = self.named(queue, read(_TARGET, request.data).get("type", "id")).name
         return self.answer(operations.reset_limits(self.scope, name=name, now=self.now))

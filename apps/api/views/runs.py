@@ -41,6 +41,7 @@ from apps.environments.grants import Resource
 from apps.environments.queries import get_environment
 from apps.environments.scope import Scope
 from apps.orgs.actors import SYSTEM
+from apps.orgs.permissions import Permission
 from apps.runs import queries as runs
 from apps.runs.limits import limits
 from apps.runs.operations.cancel import cancel_run
@@ -109,7 +110,7 @@ class RunList(RunEndpoint):
         parameters=[*FILTER_PARAMETERS, *CURSOR_PARAMETERS],
         responses={200: RunPageShape, **errors(400, 401, 403)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request) -> Response:
         filters = run_filters(request.query_params, now=self.now)
         require_tasks(self.caller, filters)
@@ -127,7 +128,7 @@ class RunDetail(RunEndpoint):
         summary="Retrieve a run",
         responses={200: RunDetailShape, **errors(401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         return Response(self.detail(self.scope, self.run_for("read", run)))
 
@@ -141,7 +142,7 @@ class RunCancellation(RunEndpoint):
         request=None,
         responses={200: IdShape, **errors(401, 403, 404)},
     )
-    @accepts(public=_WRITE)
+    @accepts(public=_WRITE, member=Permission.RUNS_WRITE)
     def post(self, request: Request, run: str) -> Response:
         found = self.run_for("write", run)
         cancel_run(self.scope, run_id=found.id, now=self.now)
@@ -164,6 +165,7 @@ class RunReplay(Endpoint):
         request=ReplayBody,
         responses={200: IdShape, **errors(400, 401, 404, 413, 422)},
     )
+    @accepts(member=Permission.RUNS_TRIGGER)
     def post(self, request: Request, run: str) -> Response:
         now = self.now
         triggered = replay_run(
@@ -185,6 +187,7 @@ class RunSchedule(RunEndpoint):
         responses={200: RunDetailShape, **errors(400, 401, 404, 409, 422)},
         examples=[OpenApiExample("In an hour", value={"delay": "1h"}, request_only=True)],
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def post(self, request: Request, run: str) -> Response:
         now = self.now
         delay = read(_RESCHEDULE, request.data)["delay"]
@@ -207,6 +210,7 @@ class RunTags(Endpoint):
         responses={200: MessageShape, **errors(400, 401, 404, 422)},
         examples=[OpenApiExample("Two", value={"tags": ["user_1", "nightly"]}, request_only=True)],
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def post(self, request: Request, run: str) -> Response:
         tags = read(_TAGS, request.data)["tags"]
         add_tags(self.scope, run_id=parse_public_id("run", run), tags=tags, now=self.now)
@@ -223,7 +227,7 @@ class RunMetadata(RunEndpoint):
         summary="Retrieve a run's metadata",
         responses={200: MetadataShape, **errors(401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         return Response({"metadata": self.run_for("read", run).metadata})
 
@@ -240,6 +244,7 @@ class RunMetadata(RunEndpoint):
             )
         ],
     )
+    @accepts(member=Permission.RUNS_WRITE)
     def put(self, request: Request, run: str) -> Response:
         body = read(_METADATA, request.data)
         metadata = change_metadata(
@@ -262,7 +267,7 @@ class RunResult(RunEndpoint):
         summary="Retrieve how a run ended; 404 until it has",
         responses={200: RunResultShape, **errors(401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         if found.finished_at is None:
@@ -278,7 +283,7 @@ class RunEvents(RunEndpoint):
         summary="List what happened to a run, oldest first",
         responses={200: EventsShape, **errors(401, 403, 404)},
     )
-    @accepts(public=READ)
+    @accepts(public=READ, member=Permission.RUNS_READ)
     def get(self, request: Request, run: str) -> Response:
         found = self.run_for("read", run)
         events = runs.list_events(self.scope, found.id)
@@ -295,7 +300,7 @@ class IdempotencyKeyReset(Endpoint):
         request=ResetKeyBody,
         responses={200: IdShape, **errors(400, 401, 403, 404)},
     )
-    @accepts(public=Public("write", ("runs",)))
+    @accepts(public=Public("write", ("runs",)), member=Permission.RUNS_WRITE)
     def post(self, request: Request, key: str) -> Response:
         self.caller.require("write", [("runs", None)])
         task = read(_RESET, request.data)["taskIdentifier"]

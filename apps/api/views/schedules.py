@@ -31,6 +31,7 @@ from apps.api.serializers.schedules import (
 )
 from apps.core.ids import parse_public_id
 from apps.core.recurrence import timezones
+from apps.orgs.permissions import Permission
 from apps.schedules import queries
 from apps.schedules.operations.backfill import backfill
 from apps.schedules.operations.manage import (
@@ -83,6 +84,7 @@ class ScheduleList(ScheduleEndpoint):
         ],
         responses={200: SchedulePageShape, **errors(400, 401)},
     )
+    @accepts(member=Permission.SCHEDULES_READ)
     def get(self, request: Request) -> Response:
         query = request.query_params
         found = queries.list_schedules(
@@ -105,6 +107,7 @@ class ScheduleList(ScheduleEndpoint):
             )
         ],
     )  # fmt: skip
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request) -> Response:
         body = read(_CREATE, request.data)
         made = create_schedule(
@@ -124,6 +127,7 @@ class ScheduleDetail(ScheduleEndpoint):
         summary="Retrieve a schedule",
         responses={200: ScheduleShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.SCHEDULES_READ)
     def get(self, request: Request, schedule: str) -> Response:
         return self.answer(parse_public_id("sched", schedule))
 
@@ -133,6 +137,7 @@ class ScheduleDetail(ScheduleEndpoint):
         request=ScheduleBody,
         responses={200: ScheduleShape, **errors(400, 401, 404, 422)},
     )
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def put(self, request: Request, schedule: str) -> Response:
         schedule_id = parse_public_id("sched", schedule)
         asked = _request(read(_UPDATE, request.data))
@@ -144,6 +149,7 @@ class ScheduleDetail(ScheduleEndpoint):
         summary="Remove a schedule that was not declared in code",
         responses={200: IdShape, **errors(401, 404, 422)},
     )
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def delete(self, request: Request, schedule: str) -> Response:
         schedule_id = parse_public_id("sched", schedule)
         delete_schedule(self.scope, schedule_id=schedule_id, now=self.now)
@@ -159,6 +165,7 @@ class ScheduleActivation(ScheduleEndpoint):
         request=None,
         responses={200: ScheduleShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request, schedule: str) -> Response:
         schedule_id = parse_public_id("sched", schedule)
         activate_schedule(self.scope, schedule_id=schedule_id, now=self.now)
@@ -174,6 +181,7 @@ class ScheduleDeactivation(ScheduleEndpoint):
         request=None,
         responses={200: ScheduleShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request, schedule: str) -> Response:
         schedule_id = parse_public_id("sched", schedule)
         deactivate_schedule(self.scope, schedule_id=schedule_id, now=self.now)
@@ -196,6 +204,7 @@ class ScheduleBackfill(ScheduleEndpoint):
             )
         ],
     )
+    @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request, schedule: str) -> Response:
         body = read(_BACKFILL, request.data)
         ticks = backfill(
@@ -216,6 +225,7 @@ class ScheduleTicks(ScheduleEndpoint):
         summary="List what became of a schedule's latest 100 times",
         responses={200: TickListShape, **errors(401, 404)},
     )
+    @accepts(member=Permission.SCHEDULES_READ)
     def get(self, request: Request, schedule: str) -> Response:
         ticks = queries.list_ticks(self.scope, parse_public_id("sched", schedule))
         return Response({"data": TickShape(ticks, many=True).data})
@@ -238,6 +248,7 @@ class UpcomingTimes(ScheduleEndpoint):
         ],
         responses={200: UpcomingListShape, **errors(400, 401, 404)},
     )
+    @accepts(member=Permission.SCHEDULES_READ)
     def get(self, request: Request) -> Response:
         query = request.query_params
         since = max(_moment(query.get("from"), "from") or self.now, self.now)

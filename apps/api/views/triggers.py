@@ -20,6 +20,7 @@ from apps.api.serializers.triggers import (
     TriggeredShape,
 )
 from apps.api.triggering import ACCESS, Call, answer_together, read_call, shape, tell_token
+from apps.orgs.permissions import Permission
 from apps.runs.limits import limits
 from apps.runs.operations.trigger import trigger_run
 
@@ -58,7 +59,7 @@ class TriggerTask(Endpoint):
             ),
         ],
     )
-    @accepts(public=ACCESS.public)
+    @accepts(public=ACCESS.public, member=Permission.RUNS_TRIGGER)
     def post(self, request: Request, task: str) -> Response:
         now = self.now
         asked = read_call(self.caller, task, request.data, headers=request.headers, now=now)

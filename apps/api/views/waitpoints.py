@@ -35,6 +35,7 @@ from apps.core.crypto import is_signature, signature
 from apps.core.durations import parse_duration, parse_moment
 from apps.core.ids import parse_public_id, public_id
 from apps.environments import public_tokens
+from apps.orgs.permissions import Permission
 from apps.runs import queries
 from apps.runs.limits import limits
 from apps.runs.operations.waitpoints import (
@@ -79,6 +80,7 @@ class TokenList(Endpoint):
         parameters=[*CURSOR_PARAMETERS, *_FILTERS],
         responses={200: TokenPageShape, **errors(400, 401)},
     )
+    @accepts(member=Permission.RUNS_READ)
     def get(self, request: Request) -> Response:
         now, query = self.now, request.query_params
         page = queries.list_tokens(self.scope, _filters(query, now=now), cursor_page(query))
@@ -94,6 +96,7 @@ class TokenList(Endpoint):
             OpenApiExample("Approval", value={"timeout": "3d", "tags": "post:7"}, request_only=True)
         ],
     )
+    @accepts(member=Permission.WAITPOINTS_WRITE)
     def post(self, request: Request) -> Response:
         body, now = read(_CREATE, request.data), self.now
         created = create_token(
@@ -128,7 +131,7 @@ class TokenDetail(Endpoint):
         summary="Retrieve a token, and what it was completed with",
         responses={200: TokenDetailShape, **errors(401, 403, 404)},
     )
-    @accepts(public=Public("read", ("waitpoints",), "token"))
+    @accepts(public=Public("read", ("waitpoints",), "token"), member=Permission.RUNS_READ)
     def get(self, request: Request, token: str) -> Response:
         found = queries.get_token(self.scope, parse_public_id("waitpoint", token))
         return Response(_with_url(TokenDetailShape, found, self.base))
@@ -148,7 +151,7 @@ class TokenCompletion(Endpoint):
             OpenApiExample("Approved", value={"data": {"approved": True}}, request_only=True)
         ],
     )
-    @accepts(public=Public("write", ("waitpoints",), "token"))
+    @accepts(public=Public("write", ("waitpoints",), "token"), member=Permission.WAITPOINTS_WRITE)
     def post(self, request: Request, token: str) -> Response:
         output, output_type = _packet(read(_COMPLETE, request.data))
         complete_token(

@@ -100,6 +100,8 @@ class Settings:
     secret_key: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
     branch: str | None = None
+    project: str | None = None
+    environment: str | None = None
     source: str = "sdk"
     retry: Retry = field(default_factory=Retry)
 
@@ -178,6 +180,9 @@ def _own_headers(settings: Settings, call: Call[Any]) -> dict[str, str]:
         headers["x-trigger-request-idempotency-key"] = str(uuid.uuid4())
     if settings.branch:
         headers["x-trigger-branch"] = settings.branch
+    if settings.project and settings.environment and not settings.secret_key:
+        headers["x-holdfast-project"] = settings.project
+        headers["x-holdfast-environment"] = settings.environment
     if (token := _token(settings, call.auth)) is not None:
         headers["authorization"] = f"Bearer {token}"
     return headers
@@ -199,8 +204,9 @@ def _text(value: Any) -> str:
 def _token(settings: Settings, auth: Auth) -> str | None:
     if auth == "none":
         return None
+    is_placed = settings.project and settings.environment
     candidates = {
-        "key": settings.secret_key,
+        "key": settings.secret_key or (settings.access_token if is_placed else None),
         "person": settings.access_token,
         "any": settings.secret_key or settings.access_token,
     }

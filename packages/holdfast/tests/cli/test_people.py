@@ -127,6 +127,16 @@ def test_a_branch_is_said_with_every_call(alice: Cli, cli: Cli, stub: Stub):
     assert {r.headers["x-trigger-branch"] for r in stub.requests} == {"feature/cart"}
 
 
+def test_who_may_not_see_the_key_looks_as_themselves(alice: Cli, stub: Stub):
+    denied = {"error": "This needs the permission keys:read", "code": "forbidden"}
+    stub.script(Answer(status=403, body=denied))
+    assert alice("runs", "list", "--env", "prod").code == 0
+    _, runs = stub.requests
+    assert runs.headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
+    assert runs.headers["x-holdfast-project"] == PROJECT
+    assert runs.headers["x-holdfast-environment"] == "prod"
+
+
 def test_a_worker_serves_no_branch(alice: Cli, stub: Stub):
     done = alice("worker", "--version", "1", "--branch", "main")
     assert (done.code, "leave --branch out" in done.err) == (2, True)

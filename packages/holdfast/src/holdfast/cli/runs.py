@@ -80,10 +80,10 @@ def looking_for(session: Session, run_id: str) -> Iterator[None]:
     try:
         yield
     except NotFoundError:
-        target = session.target()
-        others = ", ".join(name for name in ENVIRONMENTS if name != target.environment)
+        here = session.place
+        others = ", ".join(name for name in ENVIRONMENTS if name != here)
         raise CliError(
-            f"There is no run {run_id} in {target.environment} at {target.api_url}: "
+            f"There is no run {run_id} in {here} at {session.api_url}: "
             f"name another environment with --env ({others}).",
             Exit.NOT_FOUND,
         ) from None

@@ -18,7 +18,7 @@ import click
 
 from holdfast import project as projects
 from holdfast._http import DEFAULT_API_URL
-from holdfast.api_errors import MissingCredentialsError, NotFoundError
+from holdfast.api_errors import MissingCredentialsError, NotFoundError, PermissionDeniedError
 from holdfast.cli import profiles
 from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Output
@@ -127,7 +127,13 @@ class Session:
     @property
     def environment(self) -> str:
         """The environment that options name, for what only a person may do to it."""
-        return self.options.env or ("preview" if self.options.branch else "dev")
+        return self._named_environment("dev")
+
+    @property
+    def place(self) -> str:
+        """The environment that commands look at, in a word."""
+        key = self._given_key()
+        return _environment_of(key) if key else self.environment
 
     def organization(self, named: str | None) -> str:
         """The slug of the organization that is meant: named, the project's, or the only one."""
@@ -163,9 +169,7 @@ class Session:
     @functools.cache  # noqa: B019 - a session lives as long as the command
     def target(self, default_environment: str = "dev") -> Target:
         """The environment to act in: that of HOLDFAST_SECRET_KEY, unless options name another."""
-        key = os.environ.get("HOLDFAST_SECRET_KEY")
-        is_named = bool(self.options.env or self.options.project or self.options.profile)
-        if key and not is_named:
+        if key := self._given_key():
             return Target(
                 api_url=self.api_url,
                 secret_key=key,
@@ -173,8 +177,7 @@ class Session:
                 project=self.project_ref,
                 branch=self.options.branch,
             )
-        branch = self.options.branch
-        environment = self.options.env or ("preview" if branch else default_environment)
+        branch, environment = self.options.branch, self._named_environment(default_environment)
         project = self.require_project_ref()
         try:
             access = self.personal().account.environment(project, environment)
@@ -193,8 +196,20 @@ class Session:
         )
 
     def client(self, default_environment: str = "dev") -> SyncHoldfastClient:
-        """A client that acts in the environment that is meant."""
-        target = self.target(default_environment)
+        """A client that acts in the environment that is meant.
+
+        Who may not see its key, as a viewer, acts as themselves there.
+        """
+        try:
+            target = self.target(default_environment)
+        except PermissionDeniedError:
+            return self._client(
+                api_url=self.api_url,
+                access_token=self._require_token(),
+                project=self.require_project_ref(),
+                environment=self._named_environment(default_environment),
+                branch=self.options.branch,
+            )
         return self._client(
             api_url=target.api_url, secret_key=target.secret_key, branch=target.branch
         )
@@ -208,6 +223,14 @@ class Session:
         """Close all clients."""
         for client in self._clients:
             client.close()
+
+    def _given_key(self) -> str | None:
+        """HOLDFAST_SECRET_KEY, unless options name another environment."""
+        is_named = bool(self.options.env or self.options.project or self.options.profile)
+        return None if is_named else os.environ.get("HOLDFAST_SECRET_KEY") or None
+
+    def _named_environment(self, default: str) -> str:
+        return self.options.env or ("preview" if self.options.branch else default)
 
     def _require_token(self) -> str:
         if self.access_token:

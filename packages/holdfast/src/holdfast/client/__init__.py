@@ -53,6 +53,8 @@ class ClientOptions(TypedDict, total=False):
         secret_key: The secret key of an environment.
         access_token: A personal access token.
         branch: The preview branch to act in.
+        project: With an access token and no key: the project to act in, ``proj_…``.
+        environment: And its environment: dev, staging, prod or preview.
         retry: How long a call is tried.
         timeout_seconds: How long one try may take.
         source: What calls: ``sdk`` or ``cli``.
@@ -62,6 +64,8 @@ class ClientOptions(TypedDict, total=False):
     secret_key: str | None
     access_token: str | None
     branch: str | None
+    project: str | None
+    environment: str | None
     retry: Retry
     timeout_seconds: float
     source: str
@@ -184,6 +188,8 @@ def _settings(options: ClientOptions) -> Settings:
         secret_key=secret_key or None,
         access_token=access_token or None,
         branch=options.get("branch"),
+        project=options.get("project"),
+        environment=options.get("environment"),
         source=options.get("source", "sdk"),
         retry=options.get("retry", Retry()),
     )
