@@ -89,6 +89,10 @@ screenshots: $(STAMP) $(ASSETS) ## Pictures of all pages, light and dark, wide a
 bench: $(STAMP) ## Figures: triggers, drained runs, latency (one JSON line per figure)
 	@$(BIN)/python -m bench
 
+.PHONY: bench-sleepers
+bench-sleepers: $(STAMP) ## Durable runs asleep by the hundred thousand, then all woken (COUNT=100000)
+	@$(BIN)/python -m bench.durable $(or $(COUNT),100000)
+
 .PHONY: chaos
 chaos: $(STAMP) ## Load while everything is killed, cut and frozen; then a check (MINUTES=10 SEED=)
 	@$(BIN)/python -m bench.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

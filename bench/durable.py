@@ -9,6 +9,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 import psutil
 
@@ -23,7 +25,9 @@ _DECADE_SECONDS = 10 * 365 * 86_400
 _PATIENCE_SECONDS = 7_200.0
 _MIB = 1024 * 1024
 
-_UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
+# The hot tables alone, and never counted: that would be a good part of what is measured.
+_AT_WORK = "SELECT EXISTS (SELECT FROM runs_readyrun) OR EXISTS (SELECT FROM runs_lease)"
+_UNFINISHED = f"{_AT_WORK} OR EXISTS (SELECT FROM runs_wait)"
 _AWAKE = (
     "SELECT count(*) FROM runs_run WHERE finished_at IS NULL "
     "AND NOT (status = 'WAITING' AND suspended_attempt_id IS NOT NULL)"
@@ -39,11 +43,17 @@ SELECT (SELECT count(*) FROM runs_run) + (SELECT count(*) FROM runs_attempt)
 """
 
 
-def durable_figures(ready: Bed, *, count: int = COUNT) -> Iterator[Figure]:
-    """Steps first, then sleepers, by one worker of sixteen places."""
+def step_figures(ready: Bed) -> Iterator[Figure]:
+    """Runs of three steps, by one worker of sixteen places."""
+    cancel_backlog(ready)
+    with ready.worker(capacity=16):
+        yield from _three_steps(ready)
+
+
+def sleeper_figures(ready: Bed, *, count: int = COUNT) -> Iterator[Figure]:
+    """Very many runs that wait, by one worker of sixteen places."""
     cancel_backlog(ready)
     with ready.worker(capacity=16) as worker:
-        yield from _three_steps(ready)
         yield from _sleepers(ready, psutil.Process(worker.pid), count)
 
 
@@ -84,29 +94,44 @@ def _drained(ready: Bed, task: str, runs: int) -> float:
 
 def _sleepers(ready: Bed, worker: psutil.Process, count: int) -> Iterator[Figure]:
     """How much so many waiting runs are, and how long it takes until all have gone on."""
-    memory, rows = _memory(ready, worker), ready.value(_ROWS)
-    bytes_before, cpu = ready.value(_SIZE), _processor_time(ready, worker)
+    _put_to_sleep(ready, min(count, _BATCH))  # what a process takes at its first time is not theirs
+    _wake(ready)
+    before = _Look.at(ready, worker)
+    seconds = _put_to_sleep(ready, count)
+    asleep = _Look.at(ready, worker)
+    yield _figure("durable_runs_put_to_sleep", count / seconds, "runs/s", count)
+    yield from _spent("putting_to_sleep", before, asleep, count)
+    yield from _held(before, asleep, count)
+    yield _figure("rows_per_sleeping_run", (asleep.rows - before.rows) / count, "rows", count)
+    yield _figure("leases_of_sleeping_runs", ready.value(_LEASES), "leases", count)
+    yield _figure("tables_of_sleeping_runs", asleep.stored - before.stored, "MiB", count)
+    seconds = _wake(ready)
+    yield _figure("sleeping_runs_all_woken_and_done", seconds, "s", count)
+    yield _figure("sleeping_runs_woken_and_done", count / seconds, "runs/s", count)
+    yield from _spent("waking", asleep, _Look.at(ready, worker), count)
+    if failed := ready.value(_DEAD):
+        raise RuntimeError(f"{failed} of {count} sleeping runs did not complete")
+
+
+def _put_to_sleep(ready: Bed, count: int) -> float:
+    """Trigger so many and wait until each is nothing but rows; how many seconds that took."""
     began = time.perf_counter()
     _trigger(ready, BatchItem(task="asleep", payload=time.time() + _DECADE_SECONDS), count)
-    _until(ready, _AWAKE)
-    asleep = time.perf_counter() - began
-    yield _figure("durable_runs_put_to_sleep", count / asleep, "runs/s", count)
-    yield from _spent("putting_to_sleep", cpu, _processor_time(ready, worker), count)
-    yield _figure("memory_of_sleeping_runs", _memory(ready, worker) - memory, "MiB", count)
-    yield _figure("rows_per_sleeping_run", (ready.value(_ROWS) - rows) / count, "rows", count)
-    yield _figure("leases_of_sleeping_runs", ready.value(_LEASES), "leases", count)
-    size = (ready.value(_SIZE) - bytes_before) / _MIB
-    yield _figure("tables_of_sleeping_runs", size, "MiB", count)
-    cpu = _processor_time(ready, worker)
+    _until(ready, _AT_WORK)
+    seconds = time.perf_counter() - began
+    if awake := ready.value(_AWAKE):
+        raise RuntimeError(f"{awake} of {count} runs do not sleep")
+    return seconds
+
+
+def _wake(ready: Bed) -> float:
+    """Let the time of all come at once; how many seconds it took until all had ended."""
     began = time.perf_counter()
     ready.database.execute(
         "UPDATE runs_waitpoint SET due_at = now() WHERE completed_at IS NULL AND kind = 'time'"
     )
     _until(ready, _UNFINISHED)
-    yield _figure("sleeping_runs_all_woken_and_done", time.perf_counter() - began, "s", count)
-    yield from _spent("waking", cpu, _processor_time(ready, worker), count)
-    if failed := ready.value(_DEAD):
-        raise RuntimeError(f"{failed} of {count} sleeping runs did not complete")
+    return time.perf_counter() - began
 
 
 def _trigger(ready: Bed, item: BatchItem, count: int) -> None:
@@ -116,38 +141,57 @@ def _trigger(ready: Bed, item: BatchItem, count: int) -> None:
 
 
 def _until(ready: Bed, query: str) -> None:
-    """Ask until there are none; raises TimeoutError."""
+    """Ask until it is not so any more; raises TimeoutError."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while left := ready.value(query):
+    while ready.value(query):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{left} are left: {query}")
-        time.sleep(0.05)
+            raise TimeoutError(f"still so: {query}")
+        time.sleep(0.1)
 
 
-def _memory(ready: Bed, worker: psutil.Process) -> float:
-    """MiB that the server's own processes and the worker hold alone; PostgreSQL caches more."""
-    own = [psutil.Process(pid) for name, pid in ready.supervisor.pids.items() if name != "postgres"]
-    tree = {each.pid: each for root in (*own, worker) for each in (root, *root.children(True))}
-    return float(sum(each.memory_full_info().uss for each in tree.values())) / _MIB
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What there is at a moment: rows, MiB of tables, and of each program with its children the
+    seconds of processor time and the MiB that are theirs alone."""
+
+    rows: int
+    stored: float
+    seconds: dict[str, float]
+    memory: dict[str, float]
+
+    @classmethod
+    def at(cls, ready: Bed, worker: psutil.Process) -> _Look:
+        roots = {name: psutil.Process(pid) for name, pid in ready.supervisor.pids.items()}
+        trees = {
+            name: [root, *root.children(recursive=True)]
+            for name, root in (roots | {"worker": worker}).items()
+        }
+        return cls(
+            rows=ready.value(_ROWS),
+            stored=ready.value(_SIZE) / _MIB,
+            # with those of children that have ended
+            seconds={n: sum(sum(p.cpu_times()[:4]) for p in tree) for n, tree in trees.items()},
+            memory={
+                n: sum(p.memory_full_info().uss for p in tree) / _MIB for n, tree in trees.items()
+            },
+        )
 
 
-def _processor_time(ready: Bed, worker: psutil.Process) -> dict[str, float]:
-    """Seconds of each program with its children, those that have ended included."""
-    roots = {name: psutil.Process(pid) for name, pid in ready.supervisor.pids.items()}
-    return {name: _seconds(root) for name, root in (roots | {"worker": worker}).items()}
+def _held(before: _Look, after: _Look, count: int) -> Iterator[Figure]:
+    """The memory of each program beyond what it had before, and of all together.
+
+    PostgreSQL's shared buffers are not in it: they have one size, whatever they hold.
+    """
+    for name, held in after.memory.items():
+        yield _figure(f"memory_of_sleeping_runs_{name}", held - before.memory[name], "MiB", count)
+    more = sum(after.memory.values()) - sum(before.memory.values())
+    yield _figure("memory_of_sleeping_runs", more, "MiB", count)
 
 
-def _seconds(root: psutil.Process) -> float:
-    tree = (root, *root.children(recursive=True))
-    return sum(sum(each.cpu_times()[:4]) for each in tree if each.is_running())
-
-
-def _spent(
-    what: str, before: dict[str, float], after: dict[str, float], count: int
-) -> Iterator[Figure]:
+def _spent(what: str, before: _Look, after: _Look, count: int) -> Iterator[Figure]:
     """Processor time of each program for each run."""
-    for name, seconds in after.items():
-        each = (seconds - before.get(name, 0.0)) / count * 1_000_000
+    for name, seconds in after.seconds.items():
+        each = (seconds - before.seconds[name]) / count * 1_000_000
         yield _figure(f"processor_time_{what}_{name}", each, "µs/run", count)
 
 
@@ -159,7 +203,7 @@ def main() -> int:
     """Measure on a bed of its own."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
     with bed() as ready:
-        for figure in durable_figures(ready, count=count):
+        for figure in chain(step_figures(ready), sleeper_figures(ready, count=count)):
             print(json.dumps(figure.as_json()), flush=True)
     return 0
 

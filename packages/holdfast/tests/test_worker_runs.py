@@ -7,7 +7,17 @@ import asyncio
 import pytest
 
 from holdfast import packets
-from holdfast.protocol import Completed, Failed, MetadataChanged, Started, Suspended
+from holdfast.protocol import (
+    Beat,
+    Completed,
+    Failed,
+    MetadataChanged,
+    Resume,
+    Settled,
+    Started,
+    Steps,
+    Suspended,
+)
 from packages.holdfast.tests.fake_coordinator import FakeCoordinator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,3 +141,36 @@ async def test_a_wait_does_not_count_as_execution(coordinator, worker):
     result = await coordinator.result(run)
     assert isinstance(result, Completed)
     assert result.executed_ms < 1_000
+
+
+@pytest.fixture
+def silent(coordinator, monkeypatch):
+    """A coordinator that answers nothing by itself."""
+    monkeypatch.setattr(coordinator, "settles", False)
+    return coordinator
+
+
+async def test_a_long_wait_frees_its_place_before_the_server_answers(silent, worker):
+    runs = [await silent.execute("sleeps_for_a_day") for _ in range(5)]  # of two places
+    for run in runs:
+        (waits,) = await silent.wait_for(lambda run=run: silent.told(Suspended, run))
+        assert (waits.release, waits.left, len(waits.times)) == (True, True, 1)
+        assert silent.told(Steps, run)
+    await silent.cut()
+    for run in runs:  # it answers for them until it is told
+        await silent.wait_for(lambda run=run: silent.told(Suspended, run)[1:])
+    for run in runs:
+        await silent.send(Settled(run=run, generation=1, outcome="released"))
+    await silent.wait_for(lambda: silent.told(Beat)[-1:] == [Beat(holding=[])])
+
+
+async def test_what_a_server_of_before_resumes_after_it_has_left_is_a_crash(silent, worker):
+    run = await silent.execute("sleeps_for_a_day")
+    await silent.wait_for(lambda: silent.told(Suspended, run))
+    await silent.send(
+        Settled(run=run, generation=1, outcome="waiting"),
+        Resume(run=run, generation=2, previous=1, results=[]),
+    )
+    ended = await silent.result(run)
+    assert (ended.outcome, ended.generation) == ("crashed", 2)
+    await silent.send(Settled(run=run, generation=2, outcome="final"))

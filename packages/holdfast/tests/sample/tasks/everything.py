@@ -11,7 +11,18 @@ import time
 
 import pydantic
 
-from holdfast import Abort, Retry, ctx, item, logger, metadata, task, trigger_and_wait
+from holdfast import (
+    Abort,
+    Retry,
+    ctx,
+    item,
+    logger,
+    metadata,
+    step,
+    task,
+    trigger_and_wait,
+    wait,
+)
 from holdfast.triggering import batch_trigger_and_wait
 
 QUICK = Retry(attempts=3, min_delay=0.01, max_delay=0.02)
@@ -200,3 +211,13 @@ async def leaves_a_loop_running(path: str) -> None:
 async def is_stray_over() -> bool:
     await asyncio.sleep(0)
     return globals()["_stray"].done()
+
+
+@task(durable=True, retry=1)
+async def sleeps_for_a_day() -> None:
+    await step(_nothing)
+    await wait.for_(days=1)
+
+
+async def _nothing() -> None:
+    return None
