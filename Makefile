@@ -9,6 +9,9 @@ MANAGE := $(BIN)/python manage.py
 ASSETS := static/build/.built
 ASSET_SOURCES := $(wildcard assets/*.* assets/icons/* static/js/*) $(shell find templates apps -name '*.html')
 
+# the part of `make faults` that belongs to every `make test`
+FAULTED := $(addprefix tests/runs/test_,settle.py cancel.py waitpoints.py)
+
 # Every process of ours imports the same packages: let the first one keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -59,6 +62,7 @@ test: $(STAMP) $(ASSETS) ## All tests, against engines that they start themselve
 	@$(BIN)/pytest -n 2 --dist loadgroup -q || { \
 	  echo "once more, alone, what failed (docs/decisions/0041):"; \
 	  $(BIN)/pytest -q -x --last-failed --last-failed-no-failures none; }
+	@HOLDFAST_TEST_FAULTS=0.02 HOLDFAST_TEST_SEED=1 $(BIN)/pytest -n 2 -q -p no:cacheprovider $(FAULTED)
 
 .PHONY: test-postgres
 test-postgres: $(STAMP) ## The engine's tests on the system's own PostgreSQL, where there is one
@@ -66,6 +70,11 @@ test-postgres: $(STAMP) ## The engine's tests on the system's own PostgreSQL, wh
 	if [ -z "$$bin" ]; then echo "no system PostgreSQL here: skipped"; else \
 	  echo "engine tests on $$($$bin/postgres --version)"; \
 	  HOLDFAST_TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -n 2 -q tests/runs; fi
+
+.PHONY: faults
+faults: $(STAMP) ## The engine's tests while PostgreSQL and Redis fail now and then (RATE=0.02 SEED=)
+	@export HOLDFAST_TEST_FAULTS=$(or $(RATE),0.02) HOLDFAST_TEST_SEED=$(or $(SEED),$$RANDOM); \
+	echo "SEED=$$HOLDFAST_TEST_SEED"; $(BIN)/pytest -n 2 --dist loadgroup -q tests/runs
 
 .PHONY: check
 check: $(STAMP) ## Format, lint, types, layers, migrations, templates
@@ -86,8 +95,8 @@ screenshots: $(STAMP) $(ASSETS) ## Pictures of all pages, light and dark, wide a
 	@$(BIN)/pytest -q tests/browser/test_pages.py --screenshots=docs/images
 
 .PHONY: bench
-bench: $(STAMP) ## Figures: triggers, drained runs, latency (one JSON line per figure)
-	@$(BIN)/python -m bench
+bench: $(STAMP) ## Figures and aims, one JSON line each (ONLY="triggers runs": sections)
+	@$(BIN)/python -m bench $(ONLY)
 
 .PHONY: bench-sleepers
 bench-sleepers: $(STAMP) ## Durable runs asleep by the hundred thousand, then all woken (COUNT=100000)

@@ -8,10 +8,13 @@ import django
 import pytest
 
 from tests import engines
+from tests.runs import callers
 
 # At import, so that the conftest files below may import models.
 _engines = engines.begin()
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+if os.environ.get("HOLDFAST_TEST_FAULTS"):
+    callers.install()  # before any operation is imported
 try:
     django.setup()
 except BaseException:

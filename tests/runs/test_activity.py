@@ -81,6 +81,7 @@ def test_no_tasks_are_no_question(acme, django_assert_num_queries):
         assert task_activity(scope, [], now=NOW) == {}
 
 
+@pytest.mark.calm("it counts statements")
 def test_any_number_of_tasks_is_one_query_and_how_to_plan_it(acme, django_assert_num_queries):
     scope = acme.scope
     with django_assert_num_queries(2):

@@ -371,6 +371,7 @@ def test_a_batch_that_is_sealed_is_not_given_up(acme, worker):
 # -- As large as they get ----------------------------------------------------------------------
 
 
+@pytest.mark.calm("it ends runs inside of its own transaction")
 def test_the_results_of_ten_thousand_items_come_in_their_order(acme, worker):
     count = limits().batch_items
     made = create(acme, count)
@@ -400,6 +401,7 @@ def finish_all(batch_id):
         finish_runs(endings[max(0, start - 1_000) : start], now=NOW)
 
 
+@pytest.mark.calm("it counts statements")
 def test_items_that_are_wrong_by_themselves_cost_no_search(
     acme, worker, django_assert_max_num_queries
 ):

@@ -29,11 +29,15 @@ from tests.runs.engine import (
     suspended,
     unsound,
 )
-from tests.runs.faults import Faults, persist
+from tests.runs.faults import Faults, RedisFaults, persist
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.calm("it makes its own faults"),
+]
 
 RATE = 0.02
+OFTEN = 0.2
 ROUNDS = 80
 RUNS = 12
 FEW = 3
@@ -143,7 +147,7 @@ def check() -> None:
 def test_all_ends_once_though_statements_and_commits_fail(acme, worker, seed):
     shop = Shop(acme.scope, worker)
     faults = Faults(seed=seed, rate=RATE)
-    with faults.installed():
+    with faults.installed(), RedisFaults(seed=seed, rate=OFTEN).installed():
         accepted = shop.trigger_all()
         shop.work_until_all_end()
 

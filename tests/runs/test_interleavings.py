@@ -7,19 +7,15 @@ is sound afterwards, and every move was allowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from apps.core import transactions
 from apps.core.errors import Conflict
-from apps.core.transactions import is_transient
 from apps.deployments.models import Promotion
 from apps.runs.models import EnvironmentSlots, Lane, Lease, ReadyRun, Run, Wait
-from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.duties import (
     end_overdue_cancellations,
     expire,
@@ -29,11 +25,8 @@ from apps.runs.operations.duties import (
 )
 from apps.runs.operations.metadata import change_metadata
 from apps.runs.operations.sessions import Beats, extend_leases
-from apps.runs.states import FINAL
 from holdfast.protocol import Execute, MetadataChanged, Settled, Stale
-from tests import factories
 from tests.runs.engine import (
-    Worker,
     ask,
     completed,
     failed,
@@ -42,57 +35,11 @@ from tests.runs.engine import (
     rejected,
     suspended,
     trigger,
-    unsound,
     version,
 )
-from tests.runs.threads import one_before_other, together
+from tests.runs.meetings import Scene, Shop, is_final, play
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-_ROUNDS = 8
-
-Call = Callable[[], Any]
-Scene = tuple[Call, Call, Callable[[Any, Any], None]]
-
-
-class Shop:
-    """Acme's production with one version, and fresh runs of it."""
-
-    def __init__(self) -> None:
-        self.acme = factories.acme()
-        self.version = version(self.acme.production, "hello", "parent")
-        self.scope = self.acme.scope
-
-    def worker(self) -> Worker:
-        return Worker(self.version)
-
-    def executing(self, task: str = "hello") -> tuple[Worker, Execute]:
-        """A run that a worker of its own executes."""
-        trigger(self.scope, task)
-        worker = self.worker()
-        (work,) = worker.claim()
-        worker.start(work)
-        return worker, work
-
-    def family(self, children: int = 1) -> tuple[Worker, Execute, list[Any], list[Execute]]:
-        """A parent that executes, its children's waitpoints, and the children, executing."""
-        worker, parent = self.executing("parent")
-        parent_id = get(parent.run).pk
-        made = [
-            ask(self.scope, parent_run_id=parent_id, resume_parent=True) for _ in range(children)
-        ]
-        works = worker.claim()
-        for work in works:
-            worker.start(work)
-        return worker, parent, [one.waitpoint_id for one in made], works
-
-    def cancel(self, run: Any) -> Run:
-        return cancel_run(self.scope, run_id=get(run).pk, now=later(2))
-
-
-def is_final(run: Any) -> bool:
-    return get(run).status in FINAL
-
 
 # -- Scenes ------------------------------------------------------------------------------------
 
@@ -509,31 +456,6 @@ SCENES = [
 ]
 
 
-@pytest.fixture
-def deadlocks(monkeypatch) -> list[Exception]:
-    """What PostgreSQL had to break up, and an operation then tried again."""
-    found: list[Exception] = []
-
-    def noted(error: Exception) -> bool:
-        found.append(error)
-        return is_transient(error)
-
-    monkeypatch.setattr(transactions, "is_transient", noted)
-    return found
-
-
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_whoever_comes_first_the_engine_is_sound(scene, deadlocks):
-    shop = Shop()
-
-    def play(meet: Callable[[Call, Call], Any]) -> None:
-        first, second, check = scene(shop)
-        check(*meet(first, second))
-        assert unsound() == []
-        Lease.objects.filter(expires_at__gt=later(0)).update(expires_at=later(10_000))
-
-    play(one_before_other)
-    play(lambda first, second: one_before_other(second, first)[::-1])
-    for _ in range(_ROUNDS):
-        play(together)
-    assert deadlocks == []
+    play(scene, deadlocks)

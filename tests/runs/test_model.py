@@ -490,6 +490,7 @@ def _fields(work: Execute) -> dict[str, object]:
     return {name: getattr(work, name) for name in work.__dataclass_fields__ if name != "type"}
 
 
+@pytest.mark.calm("a story is one transaction, and none of it may fail")
 @pytest.mark.timeout(1_800)
 @pytest.mark.django_db(transaction=True)
 def test_any_order_of_events_leaves_the_engine_sound():

@@ -240,6 +240,7 @@ def test_beats_of_many_workers_are_written_together(acme, worker, work):
     assert expiries == {later(20 + limits().lease_seconds)}
 
 
+@pytest.mark.calm("it counts statements")
 def test_nobodys_beats_are_no_work(django_assert_num_queries):
     with django_assert_num_queries(0):
         assert extend_leases([Beats(session_id=UUID(int=1))], now=NOW).answers == []

@@ -159,6 +159,7 @@ def test_a_queue_takes_as_many_as_it_may_have(acme, worker):
     forget_caps()
 
 
+@pytest.mark.calm("it counts statements")
 def test_a_thousand_cost_as_many_statements_as_ten(acme, worker):
     counts = []
     for size in (10, 10, 1_000):  # the first looks up what is kept

@@ -127,6 +127,7 @@ def test_a_child_that_is_canceled_is_no_success(acme, worker, parent, is_late):
     assert "CANCELED" in str(result.error)
 
 
+@pytest.mark.calm("it ends runs inside of its own transaction")
 def test_a_waitpoint_of_a_run_that_was_canceled_before_is_no_success(acme, worker):
     run_id = trigger(acme.scope, "child")
     cancel_run(acme.scope, run_id=run_id, now=NOW)
