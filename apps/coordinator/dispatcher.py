@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from apps.core.ids import public_id
 from apps.runs.limits import limits
 from apps.runs.operations.checkpoints import prepare, quiet
 from apps.runs.operations.claim import Offer
-from apps.runs.operations.exchange import exchange
+from apps.runs.operations.exchange import exchange, take_turn
 from apps.runs.operations.reports import Answer, Report, as_failure
 from apps.runs.operations.sessions import Beats, close_session, extend_leases, touch_sessions
 from holdfast.protocol import Execute, Freeze, Held, Malformed, Message, Prepare
@@ -43,6 +44,7 @@ class Dispatcher:
         self._beats: dict[UUID, dict[UUID, int]] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._look: asyncio.TimerHandle | None = None
 
     # -- What sockets call ---------------------------------------------------------------------
 
@@ -131,7 +133,7 @@ class Dispatcher:
             return
         try:
             with metrics.claim_seconds.time():
-                answers = await self.database.run(exchange, reports, offers, now=clock.now())
+                turn = await self.database.run(take_turn, reports, offers, now=clock.now())
         except Outage as error:
             log.warning("PostgreSQL is away, reports are kept", extra={"error": str(error)})
             self._reports = reports + self._reports
@@ -142,7 +144,21 @@ class Dispatcher:
             await self._one_by_one(reports, offers)
             await asyncio.sleep(0 if reports else _OUTAGE_PAUSE)
         else:
-            self._deliver(answers)
+            self._deliver(turn.answers)
+            self._look_at(turn.free_at)
+
+    def _look_at(self, moment: datetime | None) -> None:
+        """Look again when a rate allows a start, for which nobody rings; the earliest counts."""
+        if moment is None:
+            return
+        loop = asyncio.get_running_loop()
+        seconds = max(0.0, (moment - clock.now()).total_seconds())
+        is_due = self._look is not None and self._look.when() > loop.time()
+        if is_due and self._look is not None and self._look.when() <= loop.time() + seconds:
+            return
+        if self._look is not None:
+            self._look.cancel()
+        self._look = loop.call_later(seconds, self._wake.set)
 
     async def _one_by_one(self, reports: list[Report], offers: list[Offer]) -> None:
         """Settle and claim each by itself, so that one that cannot be done stops no other."""

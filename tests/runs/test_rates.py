@@ -9,6 +9,7 @@ import pytest
 
 from apps.deployments.models import Queue
 from apps.runs.models import Lane, QueueSlots
+from apps.runs.operations.exchange import take_turn
 from apps.runs.operations.versions import apply_queues
 from apps.runs.queries import explanation
 from tests import factories
@@ -43,6 +44,20 @@ def test_starts_are_spread_evenly(acme, worker):
     queue(acme, rate=spread(2, 10))
     fill(acme, 5)
     assert starts(worker, [0, 1, 4.999, 5, 9.9, 10, 30]) == [1, 0, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.django_db
+def test_a_claim_tells_when_the_rate_allows_another_start(acme, worker):
+    queue(acme, rate=spread(2, 10))
+    queue(acme, name="keyed", key_rate=spread(1, 4))
+    fill(acme, 2)
+    trigger(acme.scope, queue="keyed", concurrency_key="a")
+    offers = [worker.offer()]
+    first = take_turn([], offers, now=NOW)
+    assert (len(first.answers), first.free_at) == (2, later(4))
+    assert take_turn([], offers, now=later(1)).free_at is None  # it has been told
+    second = take_turn([], offers, now=later(5))
+    assert (len(second.answers), second.free_at) == (1, later(10))
 
 
 @pytest.mark.django_db

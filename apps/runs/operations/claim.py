@@ -36,10 +36,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What sessions are given; `busy` are environments that another process had at that moment."""
+    """What sessions are given; `busy` are environments that another process had at that moment.
+
+    From `free_at` on a rate that has been used up just now allows another start.
+    """
 
     answers: list[Answer]
     busy: frozenset[UUID] = frozenset()
+    free_at: datetime | None = None
 
 
 def claim(offers: Sequence[Offer], *, now: datetime) -> Claimed:
@@ -49,18 +53,18 @@ def claim(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     waits for nobody: of an environment that is busy nothing is claimed.
     """
     resumed = _resume([o for o in offers if o.free and o.holds_suspended], now=now)
-    executed, busy = _execute(without(offers, resumed), now=now)
-    return Claimed(answers=resumed + executed, busy=busy)
+    executed = _execute(without(offers, resumed), now=now)
+    return replace(executed, answers=resumed + executed.answers)
 
 
-def claim_patiently(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+def claim_patiently(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     """Claim for environments that were busy, waiting for them.
 
     The caller is in a transaction that holds no other lock, and bounds the wait.
     """
     environments = list({offer.environment_id for offer in offers})
     sql.rows(sql.load("runs", "lock_environments"), {"environments": environments})
-    return claim(offers, now=now).answers
+    return claim(offers, now=now)
 
 
 def without(offers: Sequence[Offer], answers: Sequence[Answer]) -> list[Offer]:
@@ -104,9 +108,9 @@ def resumes(leases: Sequence[tuple[UUID, UUID, int]]) -> list[Answer]:
     ]
 
 
-def _execute(offers: Sequence[Offer], *, now: datetime) -> tuple[list[Answer], frozenset[UUID]]:
+def _execute(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     if not offers:
-        return [], frozenset()
+        return Claimed(answers=[])
     bounds = limits()
     rows = sql.rows(
         sql.load("runs", "claim"),
@@ -131,7 +135,9 @@ def _execute(offers: Sequence[Offer], *, now: datetime) -> tuple[list[Answer], f
         for row in rows
         if row["id"] is not None
     ]
-    return answers, frozenset(rows[0]["busy"] or ())
+    return Claimed(
+        answers=answers, busy=frozenset(rows[0]["busy"] or ()), free_at=rows[0]["free_at"]
+    )
 
 
 def _begun(rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:

@@ -16,17 +16,26 @@ from apps.runs.operations.settle import settle
 
 
 def exchange(reports: Sequence[Report], offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+    """The answers of one turn."""
+    return take_turn(reports, offers, now=now).answers
+
+
+def take_turn(reports: Sequence[Report], offers: Sequence[Offer], *, now: datetime) -> Claimed:
     """Settle and claim in one transaction: the commit that frees a place fills it again.
 
-    The answers must be sent only after this returns; by then they are true. An environment that
-    another process had is claimed from in a second transaction, which may wait for it.
+    The answers, those to the reports first, must be sent only after this returns; by then they are
+    true. An environment that another process had is claimed from in a second transaction, which may
+    wait for it.
     """
     settled, claimed = _settle_and_claim(reports, offers, now=now)
-    answers = settled + claimed.answers
+    answers, moments = settled + claimed.answers, [claimed.free_at]
     busy = [offer for offer in offers if offer.environment_id in claimed.busy]
     if busy and not connection.in_atomic_block:
-        answers += _claim_again(without(busy, claimed.answers), now=now)
-    return answers
+        again = _claim_again(without(busy, claimed.answers), now=now)
+        answers += again.answers
+        moments.append(again.free_at)
+    free_at = min((moment for moment in moments if moment), default=None)
+    return Claimed(answers=answers, free_at=free_at)
 
 
 @retried
@@ -36,18 +45,18 @@ def _settle_and_claim(
     return settle(reports, now=now), claim(offers, now=now)
 
 
-def _claim_again(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+def _claim_again(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     """What had to be skipped; an environment that stays busy comes with the next turn."""
     try:
         return _claim_patiently(offers, now=now)
     except OperationalError as error:
         if isinstance(error.__cause__, errors.LockNotAvailable):
-            return []
+            return Claimed(answers=[])
         raise
 
 
 @retried
-def _claim_patiently(offers: Sequence[Offer], *, now: datetime) -> list[Answer]:
+def _claim_patiently(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('lock_timeout', %s, true)",

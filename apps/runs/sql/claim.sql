@@ -365,6 +365,7 @@ served AS (
         ) AS r
     ) AS n
     WHERE l.id = n.id
+    RETURNING l.held_until
 ),
 lane_held AS (
     UPDATE runs_lane l
@@ -373,6 +374,7 @@ lane_held AS (
     )
     FROM lane v
     WHERE l.id = v.id AND v.key_rate_limit IS NOT NULL AND v.room <= 0
+    RETURNING l.held_until
 ),
 queue_served AS (
     UPDATE runs_queueslots q
@@ -390,6 +392,7 @@ queue_served AS (
         ) AS r
     ) AS n
     WHERE q.id = n.id
+    RETURNING q.held_until
 ),
 queue_held AS (
     UPDATE runs_queueslots q
@@ -398,6 +401,7 @@ queue_held AS (
     )
     FROM queue v
     WHERE q.id = v.id AND v.rate_limit IS NOT NULL AND v.room <= 0
+    RETURNING q.held_until
 ),
 used AS (
     UPDATE runs_environmentslots s
@@ -424,9 +428,18 @@ event AS (
     SELECT runs_uuid7(), id, environment_id, 'dequeued', 'DEQUEUED', attempt_count, %(now)s
     FROM run
 )
-SELECT b.busy, r.*, v.number AS place_version_number
+SELECT b.busy, b.free_at, r.*, v.number AS place_version_number
 FROM (
-    SELECT array_agg(w.environment_id) AS busy
+    SELECT array_agg(w.environment_id) AS busy,
+           (
+               SELECT min(held_until)
+               FROM (
+                   SELECT held_until FROM served
+                   UNION ALL SELECT held_until FROM lane_held
+                   UNION ALL SELECT held_until FROM queue_served
+                   UNION ALL SELECT held_until FROM queue_held
+               ) AS h
+           ) AS free_at
     FROM wanted w
     LEFT JOIN ours o USING (environment_id)
     LEFT JOIN organization g USING (organization_id)
