@@ -21,7 +21,7 @@ from apps.schedules.operations.manage import deactivate_schedule
 from apps.schedules.operations.tick import release_held, tick_schedules
 from apps.schedules.queries import invariant_violations
 from tests.factories import key_scope
-from tests.runs.engine import Worker, started, version
+from tests.runs.engine import Worker, failed, started, version
 from tests.runs.threads import holding, together
 from tests.schedules.scenes import (
     HOUR,
@@ -198,12 +198,12 @@ def test_cancel_stops_the_older_run():
     assert tick(NEXT + HOUR) == 1
     older, newer = runs()
     assert (older.status, newer.status) == (RunStatus.CANCELED, RunStatus.QUEUED)
-    assert older.status_reason == "its schedule has started the next run"
+    assert older.status_reason == "the next time of its schedule has come"
     tick(NEXT + HOUR)
     assert len(runs()) == 2
 
 
-def test_cancel_tells_the_worker_of_an_executing_run():
+def test_cancel_waits_until_the_worker_has_stopped_an_executing_run():
     made = tenant()
     schedule(made.scope, overlap="cancel")
     tick(NEXT)
@@ -211,9 +211,16 @@ def test_cancel_tells_the_worker_of_an_executing_run():
     [work] = worker.claim(now=NEXT)
     worker.say(started(work), now=NEXT)
     tick(NEXT + HOUR)
-    older, _ = runs()
-    assert older.status == RunStatus.EXECUTING
-    assert older.cancel_requested_at == NEXT + HOUR
+    [older] = runs()
+    assert (older.status, older.cancel_requested_at) == (RunStatus.EXECUTING, NEXT + HOUR)
+    assert release_held(NEXT + HOUR) == 0
+
+    tick(NEXT + 2 * HOUR)  # the next time takes the place of the one that waits
+    worker.say(failed(work, outcome="canceled"), now=NEXT + 2 * HOUR)
+    assert release_held(NEXT + 2 * HOUR) == 1
+    older, newer = runs()
+    assert (older.status, newer.status) == (RunStatus.CANCELED, RunStatus.QUEUED)
+    assert outcomes() == [("13:00", "triggered"), ("14:00", "skipped"), ("15:00", "triggered")]
 
 
 # -- What stands in the way --------------------------------------------------------------------

@@ -110,9 +110,9 @@ def _tick_after_cancel(schedule_id: UUID, around: _Surroundings, *, now: datetim
         return  # another engine has it, or somebody changed it
     scope = _scope(schedule, around)
     if schedule.latest_run_id:
-        reason = "its schedule has started the next run"
+        reason = "the next time of its schedule has come"
         cancel_run(scope, run_id=schedule.latest_run_id, reason=reason, now=now)
-    _take([_step(schedule, around, now=now)], now=now)
+    _take([_step(schedule, _surroundings([schedule_id])[schedule_id], now=now)], now=now)
 
 
 def _step(schedule: Schedule, around: _Surroundings, *, now: datetime) -> _Step:
@@ -148,8 +148,13 @@ def _choose(step: _Step, now: datetime) -> None:
         case Overlap.ALLOW:
             step.fires = times
         case Overlap.CANCEL:
-            _skip(step, times[:-1], "the next time was due as well", now)
-            step.fires = times[-1:]
+            waiting = [*([step.held_at] if step.held_at and times else []), *times]
+            _skip(step, waiting[:-1], "the next time was due as well", now)
+            if step.around.is_open and times:  # what was canceled has still to stop
+                step.held_at = times[-1]
+            else:
+                step.fires = times[-1:]
+                step.held_at = None if times else step.held_at
         case overlap:
             if times and not step.around.is_open and step.held_at is None:
                 step.fires = [times.pop(0)]
