@@ -698,7 +698,10 @@ class BatchItem(models.Model):
     """One item of a batch: the run it became, or why it could not."""
 
     pk = models.CompositePrimaryKey("batch_id", "index")
-    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items", db_index=False)
+    # no constraint in the database: it costs each item a look, and who adds one holds the batch
+    batch = models.ForeignKey(
+        Batch, on_delete=models.CASCADE, related_name="items", db_index=False, db_constraint=False
+    )
     index = models.PositiveIntegerField()
     task = models.TextField()
     run_id = models.UUIDField(null=True, blank=True)
