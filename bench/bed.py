@@ -23,9 +23,11 @@ from holdfast import SyncHoldfastClient
 
 PROJECT = Path(__file__).parent / "project"
 _PATIENCE = 120.0
+# no provider here: the one worker is the bench's own
+_NEEDLESS = ("platform", "pool", "beat")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Bed:
     """A running server, the key of an environment in it, and a way to look into its database."""
 
@@ -44,6 +46,12 @@ class Bed:
     def target(self, task: str) -> Target:
         """One of the bench project's tasks, for bare calls."""
         return Target(url=self.url, secret_key=self.secret_key, task=task)
+
+    def reconnect(self) -> None:
+        """Look into the database again, after it was away."""
+        self.database = psycopg.connect(
+            self.supervisor.environment["DATABASE_URL"], autocommit=True
+        )
 
     def value(self, query: str, *parameters: object) -> Any:
         """The first column of the first row."""
@@ -88,12 +96,11 @@ class Bed:
 
 
 @contextmanager
-def bed() -> Iterator[Bed]:
-    """Stores, web process and engine on a free port, with a version of the bench project."""
+def bed(*, without: tuple[str, ...] = _NEEDLESS) -> Iterator[Bed]:
+    """Stores and processes on a free port, with a version of the bench project."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as home:
         os.chmod(home, 0o755)  # noqa: S103 -- PostgreSQL runs as another user below root
-        # no provider here: the one worker is the bench's own
-        choice = Choice(home=Path(home), port=0, without=("platform", "pool", "beat"))
+        choice = Choice(home=Path(home), port=0, without=without)
         supervisor = build(choice)
         supervisor.start()
         try:

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from bench.bed import Bed
-from bench.load import closed_loop, open_loop
+from bench.load import Target, closed_loop, open_loop
 from holdfast import packets
 from holdfast.client import BatchItem
 
 # The hot tables alone: to count the history while it is measured would be most of what is measured.
 _UNFINISHED = "SELECT (SELECT count(*) FROM runs_readyrun) + (SELECT count(*) FROM runs_lease)"
 _OUTPUTS = "SELECT id, output, output_type FROM runs_run WHERE id = ANY(%s)"
+_OPEN = "SELECT count(*) FROM runs_run WHERE id = ANY(%s) AND finished_at IS NULL"
 _RATE = 30.0
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +45,16 @@ class Figure:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def all_figures(bed: Bed) -> Iterator[Figure]:
-    """Every figure, one after the other, on the same processes."""
+def trigger_figures(bed: Bed) -> Iterator[Figure]:
+    """Triggers without a worker: singly and in batches."""
     yield single_triggers(bed, clients=1, count=500)
     yield single_triggers(bed, clients=16, count=4000)
-    yield batched_triggers(bed, items=1000, batches=5)
+    yield batched_triggers(bed, items=1000, batches=9)
     cancel_backlog(bed)
-    yield from claims(bed)
+
+
+def run_figures(bed: Bed) -> Iterator[Figure]:
+    """Runs that do nothing, by one worker of 16 places."""
     with bed.worker(capacity=16):
         yield drained(bed, count=5000)
         yield from start_latency(bed, count=200)
@@ -115,19 +120,28 @@ def drained(bed: Bed, *, count: int) -> Figure:
 
 def start_latency(bed: Bed, *, count: int) -> Iterator[Figure]:
     """From the moment that an idle system is to be called to the first line of the task."""
-    target = bed.target("began")
-    asyncio.run(open_loop(target, rate=_RATE, count=20))
-    called = asyncio.run(open_loop(target, rate=_RATE, count=count))
-    bed.wait_for(_UNFINISHED, 0)
-    rows = bed.database.execute(_OUTPUTS, [[call.run_id for call in called]]).fetchall()
-    began = {run_id: float(packets.decode(output, kind)) for run_id, output, kind in rows}
-    delays = sorted((began[call.run_id] - call.due_at) * 1000 for call in called)
+    asyncio.run(open_loop(bed.target("began"), rate=_RATE, count=20))
+    delays = asyncio.run(start_delays(bed, bed.target("began"), rate=_RATE, count=count))
     quantiles = statistics.quantiles(delays, n=100)
-    for name, value, most in (("p50", quantiles[49], 15.0), ("p99", quantiles[98], None)):
+    for name, value, most in (("p50", quantiles[49], 15.0), ("p99", quantiles[98], 100.0)):
         yield Figure(
             name=f"idle_trigger_to_start_{name}", value=round(value, 2), unit="ms",
             rounds=[round(delays[0], 2), round(delays[-1], 2)], at_most=most,
         )  # fmt: skip
+
+
+async def start_delays(bed: Bed, target: Target, *, rate: float, count: int) -> list[float]:
+    """Milliseconds from the moment that each call was due to the first line of its task, sorted."""
+    called = await open_loop(target, rate=rate, count=count)
+    wanted = [call.run_id for call in called]
+    deadline = time.monotonic() + _PATIENCE
+    while bed.value(_OPEN, wanted):
+        if time.monotonic() > deadline:
+            raise TimeoutError("some of the runs have not ended")
+        await asyncio.sleep(0.05)
+    rows = bed.database.execute(_OUTPUTS, [wanted]).fetchall()
+    began = {run_id: float(packets.decode(output, kind)) for run_id, output, kind in rows}
+    return sorted((began[call.run_id] - call.due_at) * 1000 for call in called)
 
 
 def _figure(name: str, rounds: list[float], unit: str, *, at_least: float | None = None) -> Figure:

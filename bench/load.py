@@ -19,11 +19,12 @@ _LENGTH = b"content-length:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Which task of which server is triggered, and with which key."""
+    """Which task of which server is triggered, with which key, and what is said besides."""
 
     url: str
     secret_key: str
     task: str
+    body: str = "{}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -39,7 +40,7 @@ class Target:
             "content-type: application/json\r\n"
             "x-trigger-source: sdk\r\n"
             f"x-trigger-request-idempotency-key: {uuid.uuid4()}\r\n"
-            "content-length: 2\r\n\r\n{}"
+            f"content-length: {len(self.body)}\r\n\r\n{self.body}"
         ).encode()
 
 

@@ -74,7 +74,7 @@ async def drive() -> None:
         await enqueue({**OPTIONS, "workflow_name": "three_steps"})
     with meter.worker():
         times = jobs.take(STEPPED)
-        meter.say("three_step_runs", STEPPED / (times[-2] - times[-1]), "runs/s")
+        meter.say("three_step_durable_runs", STEPPED / (times[-2] - times[-1]), "runs/s")
 
 
 async def _ready_client() -> DBOSClient:

@@ -200,7 +200,7 @@ def _texts(source: Mapping[str, Any], *names: str) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _made(kind: type[_Part], *values: str | None) -> _Part:
+def _made(kind: type[_Part], *values: Any) -> _Part:
     """A part of a context, which is the same for most runs of a process."""
     return kind(**dict(zip((each.name for each in fields(kind)), values, strict=True)))
 
