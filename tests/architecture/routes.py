@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,17 @@ def every_route(*, outside: tuple[str, ...] = ()) -> list[Route]:
     """All routes of the URL conf but those below the prefixes of `outside`."""
     found = _walk(get_resolver().url_patterns, prefix="")
     return [route for route in found if not route.template.startswith(outside)]
+
+
+def names_below(patterns: Sequence[Any]) -> set[str]:
+    """What the routes are called, without their namespaces."""
+    found = set()
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            found |= names_below(pattern.url_patterns)
+        elif pattern.name:
+            found.add(pattern.name)
+    return found
 
 
 def _walk(patterns: list[Any], *, prefix: str) -> Iterator[Route]:

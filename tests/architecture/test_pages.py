@@ -6,16 +6,20 @@ here too. What people do to get in has tests of its own, in `tests/accounts` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.test import Client
+from django.urls import resolve
 
+from apps.dashboard import entrance, urls
 from apps.orgs.roles import Role
-from tests.architecture.routes import PAGES, Route, every_route
+from tests.architecture.routes import PAGES, Route, every_route, names_below
 from tests.architecture.test_access import Home, belongings, home
+from tests.browser import test_pages as looked_at
 from tests.factories import alice, charlie, globex, member, person
 
 __all__ = ["home"]
@@ -27,6 +31,26 @@ ROUTES = [
 
 # What a form must say, so that what it is about is found.
 FORMS = {"POST /orgs/%(organization)s/projects/%(project)s/env/%(env)s/test": "task=resize"}
+
+# What has no face of its own, so that no browser need look at it: parts of pages, files, and what
+# only forms are sent to. Such a name may also be of one that a test of its own walks to.
+PARTS = {"switcher", "environments", "palette", "run_tasks", "run_span", "test_payloads"}
+FILES = {"run_trace", "run_logs", "run_logs_file", "run_file", "run_value"}
+SENT_TO = re.compile(
+    "_(cancellations?|replays?|fork|promotion|rotation|revocation|import|deletion|limits|pause|key"
+    "|abortion|activation|completion|creation|role|removal|renewal|login|callback|error|cancelled)$"
+)
+WALKED = {
+    *("home", "leaving", "styleguide", "impersonation", "impersonation_end", "device_login"),
+    *("sign_in_sent", "sign_in_link", "account_signup", "socialaccount_signup", "account_logout"),
+    *("account_inactive", "account_disconnect", "account_reauthenticate"),
+    *("socialaccount_connections", "account_email"),  # the profile by other names
+    # tests/browser/test_second_factors.py
+    *("mfa_authenticate", "mfa_login_webauthn"),
+    *("mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
+    *("mfa_deactivate_totp", "mfa_view_recovery_codes", "mfa_generate_recovery_codes"),
+    *("mfa_download_recovery_codes", "mfa_edit_webauthn", "mfa_remove_webauthn"),
+}
 
 pytestmark = pytest.mark.django_db
 
@@ -115,3 +139,17 @@ def test_a_viewer_changes_nothing(home):
 
 def _parameters(route: str) -> set[str]:
     return {name for name in ("organization", "project", "env") if f"%({name})s" in route}
+
+
+def test_a_browser_looks_at_every_page():
+    """Whoever adds a page adds it to `tests/browser/test_pages.py`, or says here what it is."""
+    below = "/orgs/x/projects/x/env/x/"
+    addresses = [*looked_at.PAGES.values(), *looked_at.OUTSIDE.values()]
+    seen = {
+        resolve(address if address.startswith("/") else below + address.partition("?")[0]).url_name
+        for address in addresses
+    }
+    names = names_below(urls.urlpatterns) | names_below(entrance.urlpatterns)
+    known = seen | PARTS | FILES | WALKED
+    assert {name for name in names - known if not SENT_TO.search(name)} == set()
+    assert known <= names, "what is not there any more"

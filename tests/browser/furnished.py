@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from apps.accounts.models import User
 from apps.core import clock
 from apps.core.ids import public_id
-from apps.deployments.models import Queue, Task
+from apps.deployments.models import Deployment, DeploymentStatus, Queue, Task, Version
 from apps.deployments.operations.queues import override_key
+from apps.deployments.operations.shipping import create_deployment
+from apps.environments.operations.variables import set_variable
+from apps.orgs.operations.invites import invite_member
+from apps.orgs.roles import Role
 from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
 from apps.runs.operations.bulk import create_bulk_action
 from apps.runs.operations.cancel import cancel_run
@@ -19,10 +25,13 @@ from apps.runs.operations.waitpoints import create_token
 from apps.runs.queries import RunFilters
 from apps.runs.states import BulkKind
 from apps.schedules.operations.manage import ScheduleRequest, create_schedule
+from apps.telemetry.operations.intake import Encoding, buffer, take_logs, take_spans
 from holdfast.protocol import Entry, Steps
 from tests import factories
 from tests.runs.engine import Worker, ask, completed, failed, suspended, version
+from tests.telemetry import exports
 
+_WRITTEN_SECONDS = 60
 _SCHEMA = {
     "type": "object",
     "required": ["name"],
@@ -57,6 +66,8 @@ class Furnished:
     token: str
     batch: str
     bulk_action: str
+    deployment: str
+    invite: str
 
     def path(self, below: str) -> str:
         return f"{self.root}/{below}"
@@ -79,7 +90,7 @@ def furnish() -> Furnished:
     cancel_run(tenant.scope, run_id=canceled, now=now + timedelta(seconds=3))
     return Furnished(
         tenant=tenant,
-        person=factories.alice(),
+        person=_without_password(factories.alice()),
         root=(
             f"/orgs/{tenant.organization.slug}/projects/{tenant.project.slug}"
             f"/env/{tenant.production.slug}"
@@ -95,7 +106,16 @@ def furnish() -> Furnished:
         token=_token(tenant, now),
         batch=_batch(tenant, now),
         bulk_action=_bulk_action(tenant, now),
+        deployment=_deployment(tenant, made, now),
+        invite=_people(tenant, now),
     )
+
+
+def _without_password(person: User) -> User:
+    """As nearly everybody comes in: by links."""
+    person.set_unusable_password()
+    person.save(update_fields=["password"])
+    return person
 
 
 def _done(tenant: factories.Tenant, worker: Worker, now: datetime):
@@ -120,11 +140,56 @@ def _failed(tenant: factories.Tenant, worker: Worker, now: datetime):
         "message": "the mail server refused the connection",
         "stackTrace": 'File "tasks/mail.py", line 12, in send\n    server.connect(host)\n',
     }
-    run_id = ask(tenant.scope, "send-mail", now=now, tags=("customer_2",)).run_id
+    mail = '{"to": "dora@example.com", "template": "welcome"}'
+    run_id = ask(tenant.scope, "send-mail", now=now, payload=mail, tags=("customer_2",)).run_id
     (work,) = worker.claim(now=now, free=1)
     worker.start(work, now=now)
+    _traced(tenant, run_id, now)
     worker.say(failed(work, error=error, executed_ms=310), now=now + timedelta(seconds=1))
     return run_id
+
+
+def _traced(tenant: factories.Tenant, run_id: UUID, now: datetime) -> None:
+    """What the failed run said of itself on its way."""
+
+    def at(milliseconds: int) -> int:
+        return (int(now.timestamp() * 1_000) + milliseconds) * 1_000_000
+
+    def span(number: int, name: str, begin: int, end: int, above: int = 0, **more: Any) -> Any:
+        parent = f"{above:016x}" if above else ""
+        return exports.span(
+            f"{number:016x}", name, parent=parent, start=at(begin), end=at(end), **more
+        )
+
+    tell(
+        tenant, run_id,
+        span(1, "attempt 1", 0, 1_000, status=2, message="ConnectionError"),
+        span(2, "load customer", 15, 190, 1),
+        span(3, "SELECT customers", 40, 160, 2),
+        span(4, "step render welcome", 200, 430, 1),
+        span(5, "POST images.example.com", 260, 400, 4),
+        span(6, "smtp.connect", 445, 990, 1, status=2, message="connection refused"),
+    )  # fmt: skip
+    tell(
+        tenant, run_id,
+        exports.log("Sending “welcome” to dora@example.com", time=at(10)),
+        exports.log("1 customer found", time=at(165), severity=5),
+        exports.log("Rendered 14 kB of HTML", time=at(431)),
+        exports.log("mail.example.com:587 is slow to answer", time=at(700), severity=13),
+        exports.log("the mail server refused the connection", time=at(991), severity=17),
+    )  # fmt: skip
+
+
+def tell(tenant: factories.Tenant, run_id: UUID, *records: Any) -> None:
+    """Take spans or log records of a run in, and write them."""
+    resource = {"holdfast__run_id": public_id("run", run_id), "holdfast__attempt": 1}
+    is_log = hasattr(records[0], "body")
+    export = exports.logs(*records, **resource) if is_log else exports.traces(*records, **resource)
+    take = take_logs if is_log else take_spans
+    body = export.SerializeToString()
+    taken = take(tenant.scope, body=body, encoding=Encoding.PROTOBUF, now=clock.now())
+    assert taken.accepted == len(records)
+    assert buffer().flush(_WRITTEN_SECONDS)
 
 
 def _durable(tenant: factories.Tenant, worker: Worker, now: datetime):
@@ -219,3 +284,28 @@ def _bulk_action(tenant: factories.Tenant, now: datetime) -> str:
     filters = RunFilters(tasks=("send-mail",))
     made = create_bulk_action(tenant.scope, kind=BulkKind.REPLAY, filters=filters, now=now)
     return public_id("bulk", made.pk)
+
+
+def _deployment(tenant: factories.Tenant, made: Version, now: datetime) -> str:
+    """The one that is current, below one that failed."""
+    good = create_deployment(tenant.scope, content_hash="good", now=now)
+    Deployment.objects.filter(pk=good.pk).update(
+        status=DeploymentStatus.DEPLOYED, version=made, deployed_at=now,
+        finished_at=now + timedelta(seconds=42), log="Collecting holdfast\nFound 3 tasks\n",
+        git={"commitSha": "9f2c1e4d8a", "commitMessage": "Greet louder", "commitRef": "main"},
+    )  # fmt: skip
+    bad = create_deployment(tenant.scope, content_hash="bad", now=now + timedelta(seconds=60))
+    error = {"name": "ResolutionError", "message": "No package is called 'hodlfast'"}
+    Deployment.objects.filter(pk=bad.pk).update(
+        status=DeploymentStatus.FAILED, finished_at=now + timedelta(seconds=90), error=error
+    )
+    return public_id("deployment", good.pk)
+
+
+def _people(tenant: factories.Tenant, now: datetime) -> str:
+    """Somebody in each role, somebody who is invited, and what they have left in the log."""
+    factories.member(tenant.organization, factories.person("dora"), Role.VIEWER)
+    set_variable(tenant.scope, name="REGION", value="eu-central", now=now)
+    set_variable(tenant.scope, name="SMTP_PASSWORD", value="hush", is_secret=True, now=now)
+    within = factories.organization_as(tenant, factories.alice())
+    return invite_member(within, email="erin@example.com", role="viewer", now=clock.now()).token

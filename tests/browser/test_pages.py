@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from tests.browser.furnished import Furnished, furnish
 from tests.browser.visitor import NARROW, WIDE
@@ -29,6 +30,7 @@ PAGES = {
     "test": "test",
     "test-task": "test?task=greet",
     "deployments": "deployments",
+    "deployment": "deployments/{deployment}",
     "schedules": "schedules",
     "schedules-calendar": "schedules?view=calendar",
     "schedule": "schedules/{schedule}",
@@ -44,12 +46,24 @@ PAGES = {
     "token": "tokens/{token}",
     "bulk-actions": "bulk-actions",
     "bulk-action": "bulk-actions/{bulk_action}",
+    "start": "start",
+    "keys": "keys",
+    "variables": "variables",
+    "settings": "settings",
+    "projects": "/orgs/acme",
+    "members": "/orgs/acme/members",
+    "audit": "/orgs/acme/audit",
+    "organization": "/orgs/acme/settings",
+    "welcome": "/welcome",
     "account": "/account",
     "account-tokens": "/account/tokens",
     "account-sessions": "/account/sessions",
     "account-security": "/account/security",
+    "account-app": "/account/security/app/activate/",
+    "account-keys": "/account/security/keys/",
+    "account-key-new": "/account/security/keys/add/",
 }
-OUTSIDE = {"sign-in": "/sign-in"}
+OUTSIDE = {"sign-in": "/sign-in", "password": "/sign-in/password", "invite": "/invites/{invite}"}
 
 
 @pytest.fixture
@@ -69,7 +83,7 @@ def test_nothing_is_amiss_on_any_page(window, theme, size, pictures, subtests):
     visitor = window(theme=theme, size=size)
     for name, path in OUTSIDE.items():
         with subtests.test(name):
-            _look(visitor, path, name, pictures, theme, size)
+            _look(visitor, _address(furnished, path), name, pictures, theme, size)
     visitor.sign_in(furnished.person)
     for name, path in PAGES.items():
         with subtests.test(name):
@@ -77,15 +91,23 @@ def test_nothing_is_amiss_on_any_page(window, theme, size, pictures, subtests):
 
 
 def _address(furnished: Furnished, path: str) -> str:
-    if path.startswith("/"):
-        return path
-    return furnished.path(
-        path.format_map({field.name: getattr(furnished, field.name) for field in fields(furnished)})
-    )
+    known = {field.name: getattr(furnished, field.name) for field in fields(furnished)}
+    found = path.format_map(known)
+    return found if found.startswith("/") else furnished.path(found)
+
+
+def _settle(page: Page) -> None:
+    """Wait for what a page reads after it is there."""
+    if page.locator("trace-tree").count():
+        expect(page.get_by_role("treeitem").first).to_be_visible()
+        expect(page.locator("log-tail .nothing, log-tail .line").first).to_be_visible()
+    if page.locator("live-stream").count():
+        expect(page.locator("live-stream")).to_have_attribute("data-state", "open")
 
 
 def _look(visitor, path, name, pictures, theme, size) -> None:
     page = visitor.goto(path)
+    _settle(page)
     if pictures is not None:
         width = "wide" if size == WIDE else "narrow"
         page.screenshot(path=pictures / f"{name}-{width}-{theme}.png")

@@ -3,88 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
-from email import message_from_string, policy
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from apps.accounts.models import User
 from apps.accounts.operations.login import create_code, redeem_code
 from apps.accounts.operations.tokens import resolve_token
 from apps.core import clock
-from apps.environments.operations.variables import set_variable
 from apps.orgs.operations.invites import invite_member
+from tests.browser.mailbox import at_github, live_process, mailbox, mailing_process, web
 from tests.browser.visitor import Visitor
 from tests.factories import acme, alice, organization_as
-from tests.github import CLIENT_ID, CLIENT_SECRET, GitHub, github
-from tests.live import LiveServer, test_database_url, web_process
 
-_PATIENCE_SECONDS = 60
-
-
-class Mailbox:
-    """The folder that the web process mails into."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def letters_to(self, address: str) -> list[str]:
-        """The text of each letter to somebody, the oldest first."""
-        found = []
-        for path in sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime_ns):
-            for text in path.read_text().split("-" * 79):
-                letter = message_from_string(text.strip() + "\n", policy=policy.default)
-                if letter["to"] == address:
-                    found.append(letter.get_body(("plain",)).get_content())
-        return found
-
-    def link_to(self, address: str, *, after: int = 0) -> str:
-        """The address in the newest letter to somebody who has got `after` of them before."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while len(letters := self.letters_to(address)) <= after:
-            assert time.monotonic() < deadline, f"no letter to {address}"
-            time.sleep(0.05)
-        found = re.findall(r"http://\S+/(?:sign-in/link|invites)/\S+", letters[-1])
-        return str(found[0])
-
-
-@pytest.fixture(scope="module")
-def mailbox(tmp_path_factory) -> Mailbox:
-    return Mailbox(tmp_path_factory.mktemp("mails"))
-
-
-@pytest.fixture(scope="module")
-def at_github() -> Iterator[GitHub]:
-    with github() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def mailing_process(mailbox, at_github, django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
-    with django_db_blocker.unblock():
-        database = test_database_url()
-    more = {
-        "HOLDFAST_TEST_MAILS": str(mailbox.folder),
-        "GITHUB_URL": at_github.url,
-        "GITHUB_CLIENT_ID": CLIENT_ID,
-        "GITHUB_CLIENT_SECRET": CLIENT_SECRET,
-    }
-    with web_process(database, **more) as server:
-        yield server
-
-
-@pytest.fixture
-def live_process(mailing_process):
-    """Shadows the common one, so that `web` and what is built on it use this process."""
-    return mailing_process
-
-
-@pytest.fixture
-def web(live_process, transactional_db):
-    return live_process
+__all__ = ["at_github", "live_process", "mailbox", "mailing_process", "web"]
 
 
 def ask_for_link(visitor: Visitor, address: str, path: str = "/sign-in") -> None:
@@ -164,38 +95,6 @@ def test_saying_no_at_github_leads_back(visitor, at_github):
     expect(page.get_by_text("GitHub did not sign you in")).to_be_visible()
 
 
-PAGES = ["/sign-in", "/sign-in/password"]
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_the_entrance_is_for_everybody(window, path, theme):
-    visitor = window(theme=theme)
-    visitor.goto(path)
-    assert visitor.accessibility() == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/account",
-        "/account/tokens",
-        "/account/sessions",
-        "/account/security",
-        "/account/security/app/activate/",
-        "/account/security/keys/",
-        "/account/security/keys/add/",
-    ],
-)
-def test_the_pages_of_an_account_are_for_everybody(window, path, theme):
-    acme()
-    visitor = window(theme=theme)
-    visitor.sign_in(alice())
-    visitor.goto(path)
-    assert visitor.accessibility() == []
-
-
 def test_an_invite_is_taken_up_by_somebody_new(window, mailbox):
     tenant = acme()
     made = invite_member(
@@ -224,24 +123,3 @@ def test_a_terminal_is_approved_in_the_browser(visitor):
     token = redeem_code(code=code, now=clock.now())
     assert token is not None
     assert resolve_token(token.secret, now=clock.now()) == alice()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_pages_of_people_are_for_everybody(window, theme):
-    tenant = acme()
-    set_variable(tenant.scope, name="REGION", value="eu", now=clock.now())
-    invite_member(
-        organization_as(tenant, alice()), email="erin@example.com", role="viewer", now=clock.now()
-    )
-    visitor = window(theme=theme)
-    visitor.sign_in(alice())
-    found = {}
-    production = "/orgs/acme/projects/acme-shop/env/prod"
-    for path in (
-        *("/orgs/acme", "/orgs/acme/members", "/orgs/acme/audit", "/orgs/acme/settings"),
-        *(f"{production}/{page}" for page in ("keys", "variables", "settings", "start")),
-        "/welcome",
-    ):
-        visitor.goto(path)
-        found[path] = visitor.accessibility()
-    assert {path: wrong for path, wrong in found.items() if wrong} == {}
