@@ -58,9 +58,7 @@ def drive() -> None:
     os.environ["SERVICE_PORT"] = str(_free_port())
     ingress, admin = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
     with _server(ingress, admin), meter.worker():
-        _ask(
-            f"http://{admin}/deployments", {"uri": f"http://127.0.0.1:{os.environ['SERVICE_PORT']}"}
-        )
+        _ask(admin, "/deployments", {"uri": f"http://127.0.0.1:{os.environ['SERVICE_PORT']}"})
         rates = []
         for _ in range(ROUNDS + 1):
             _ask(ingress, "/bench/fan_out/send", STEPPED)
