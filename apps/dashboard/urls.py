@@ -1,6 +1,7 @@
 """Every page's address; what belongs to an environment begins with its organization's slug."""
 
-from django.urls import include, path
+from django.urls import include, path, register_converter
+from django.urls.converters import StringConverter
 
 from apps.dashboard.views import (
     audit,
@@ -26,6 +27,15 @@ from apps.dashboard.views import (
 
 app_name = "dashboard"
 
+
+class _Name(StringConverter):
+    """What customers call their own things may have slashes, and even line breaks."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(_Name, "name")
+
 in_environment = [
     path("switcher", home.switcher, name="switcher"),
     path("environments", home.environments, name="environments"),
@@ -46,7 +56,7 @@ in_environment = [
     path("runs/<str:run>/journal", run.journal, name="run_journal"),
     path("runs/<str:run>/fork", run.fork, name="run_fork"),
     path("tasks", tasks.task_list, name="tasks"),
-    path("tasks/<path:task>", tasks.task, name="task"),
+    path("tasks/<name:task>", tasks.task, name="task"),
     path("test", testing.test, name="test"),
     path("test/payloads", testing.payloads, name="test_payloads"),
     path("deployments", deployments.deployment_list, name="deployments"),

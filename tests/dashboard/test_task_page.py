@@ -52,10 +52,14 @@ def test_a_task_that_is_gone_from_the_code_has_its_runs(acme, shipped, visit):
     assert visit().get(at("tasks/nothing")).status_code == 404
 
 
-def test_a_name_with_a_slash_has_an_address(acme, visit):
+def test_a_name_with_a_slash_or_a_line_break_has_an_address(acme, visit):
     version(acme.production, "images/resize")
     assert at("tasks/images/resize") in links(visit().get(at("tasks")))
     assert visit().get(at("tasks/images/resize")).status_code == 200
+    odd = trigger(acme.scope, "two\nlines?")
+    response = visit().get(at(f"runs/{public_id('run', odd)}"))
+    assert at("tasks/two%0Alines%3F") in links(response)
+    assert visit().get(at("tasks/two%0Alines%3F")).status_code == 200
 
 
 def test_a_viewer_is_offered_no_test(acme, shipped, visit, viewer):
