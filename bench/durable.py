@@ -171,10 +171,19 @@ class _Look:
             stored=ready.value(_SIZE) / _MIB,
             # with those of children that have ended
             seconds={n: sum(sum(p.cpu_times()[:4]) for p in tree) for n, tree in trees.items()},
-            memory={
-                n: sum(p.memory_full_info().uss for p in tree) / _MIB for n, tree in trees.items()
-            },
+            memory={n: sum(_own(n, p) for p in tree) / _MIB for n, tree in trees.items()},
         )
+
+
+def _own(name: str, process: psutil.Process) -> int:
+    """Bytes that a process holds for itself alone.
+
+    What only one process of PostgreSQL has touched of its shared buffers would count as its own.
+    """
+    if name == "postgres":
+        taken = process.memory_info()
+        return int(taken.rss - taken.shared)
+    return int(process.memory_full_info().uss)
 
 
 def _held(before: _Look, after: _Look, count: int) -> Iterator[Figure]:
