@@ -94,9 +94,7 @@ class RunAdmin(Large[Run]):
     def tag_rows(self, run: Run) -> str:
         return table(["tag"], RunTag.objects.filter(run_id=run.pk).order_by("tag")[:_SHOWN])
 
-    @admin.action(
-        description="Requeue the selected runs (lost, delayed)", permissions=["act"]
-    )
+    @admin.action(description="Requeue the selected runs (lost, delayed)", permissions=["act"])
     def requeue(self, request: HttpRequest, chosen: QuerySet[Run]) -> None:
         def act(scope: Scope, run_id: UUID) -> None:
             requeue_run(scope, run_id=run_id, now=clock.now())
