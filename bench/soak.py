@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import threading
@@ -25,6 +26,7 @@ from bench.chaos.stage import Stage, stage
 
 _HOT = (
     "runs_readyrun", "runs_lease", "runs_lane", "runs_timer", "runs_wait", "runs_environmentslots",
+    "runs_queueslots",
 )  # fmt: skip
 _SNAPSHOT_SECONDS = 120.0
 # the last third may be at most this many times the first, or this much more
@@ -40,6 +42,7 @@ _BOUNDS = {
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with it
     with stage(workers=2) as running:
         load = Load(running, given.rate, seed=1)
         load.start()

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ import psycopg
 
 from bench.chaos import checker
 from bench.chaos.load import Load
-from bench.chaos.stage import ENVIRONMENT_LIMIT, LEASE, Stage, stage, wait_until
+from bench.chaos.stage import ENVIRONMENT_LIMIT, LEASE, Stage, shifter, stage, wait_until
 from bench.chaos.trouble import Trouble
 
 _CALM_SECONDS = 300
@@ -64,11 +65,14 @@ def main() -> int:
     given = _arguments()
     seed = given.seed if given.seed is not None else random.randrange(10**6)
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with it
 
     def tell(text: str) -> None:
         print(f"{time.monotonic() - begun:7.1f} s  {text}", flush=True)
 
     tell(f"seed {seed}")
+    if shifter() is None:
+        tell("no faketime here: no worker has a clock of its own")
     with stage(workers=given.workers) as running:
         load = Load(running, given.rate, seed)
         observer = Observer(running)
@@ -95,12 +99,15 @@ def _figures(
         "accepted": len(load.accepted),
         "refused": load.refused,
         "runs": len(history.runs),
-        "ended as": Counter(str(run["status"]) for run in history.runs.values()),
+        "ended as": Counter(f"{run['task']} {run['status']}" for run in history.runs.values()),
         "attempts": len(history.attempts),
         "events": Counter(kind for _, kind, _ in history.events),
         "overlaps, fenced": checker.overlaps(history),
         "most slots held": observer.peaks,
         "looks": observer.looks,
+        "deposits": len(history.deposits),
+        "ticks": Counter(tick["outcome"] for tick in history.ticks),
+        "a worker's clock is shifted": shifter() is not None,
         "harms": trouble.done,
     }
 

@@ -9,13 +9,16 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from apps.core import clock
 from apps.core.ids import parse_public_id, public_id
 from apps.runs.states import ALLOWED, FINAL, RunStatus
-from bench.chaos.stage import Stage
+from apps.schedules.states import Outcome
+from bench.chaos.stage import DEPOSITS, Stage
 from config.supervisor_programs import ROOT
 
 _SHOWN = 5
@@ -31,25 +34,38 @@ class History:
     events: list[tuple[UUID, str, str]]  # run, kind, status, in their order
     attempts: list[tuple[UUID, int, int, UUID]]  # run, number, generation, session
     effects: list[dict[str, Any]]
+    deposits: list[tuple[str, int]]  # run, number: rows of the customer's own database
+    schedules: list[dict[str, Any]]
+    ticks: list[dict[str, Any]]
     broken: list[str]
 
 
 def read(stage: Stage) -> History:
     """Everything, once nothing moves any more."""
-    columns = "id, task, status, output, payload, parent_id, concurrency_key, created_at"
-    rows = stage.query(f"SELECT {columns} FROM runs_run")  # noqa: S608
-    names = columns.split(", ")
+    runs = _rows(
+        stage, "id, task, status, output, payload, parent_id, concurrency_key, schedule_id",
+        "runs_run",
+    )  # fmt: skip
     broken = stage.query(_INVARIANTS.read_text(), now=clock.now())
     lines = stage.effects.read_text().splitlines() if stage.effects.exists() else []
     return History(
-        runs={row[0]: dict(zip(names, row, strict=True)) for row in rows},
+        runs={run["id"]: run for run in runs},
         events=stage.query("SELECT run_id, kind, status FROM runs_runevent ORDER BY position"),
         attempts=stage.query(
             "SELECT run_id, number, generation, session_id FROM runs_attempt ORDER BY id"
         ),
         effects=[json.loads(line) for line in lines],
+        deposits=stage.deposits(),
+        schedules=_rows(stage, "id, task, interval_seconds, anchor_at", "schedules_schedule"),
+        ticks=_rows(stage, "schedule_id, at, until, outcome, run_id", "schedules_tick"),
         broken=[f"{rule}: {count}" for rule, count in broken if count],
     )
+
+
+def _rows(stage: Stage, columns: str, table: str) -> list[dict[str, Any]]:
+    names = columns.split(", ")
+    found = stage.query(f"SELECT {columns} FROM {table} ORDER BY 1, 2")  # noqa: S608
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def violations(history: History, accepted: Mapping[str, int], peaks: Mapping[str, int],
@@ -64,6 +80,9 @@ def violations(history: History, accepted: Mapping[str, int], peaks: Mapping[str
         "attempts are numbered one by one": lambda: _numbered(history),
         "results are their runs' own": lambda: _results(history),
         "what completed was carried out": lambda: _carried_out(history),
+        "each transaction step has its effect exactly once": lambda: _deposited(history),
+        "each tick made one run, and none is missing": lambda: _ticked(history),
+        "what must not overlap has not": lambda: _lonely(history),
         "keys are served in order": lambda: _in_order(history, accepted),
         "no limit was exceeded": lambda: _limits(peaks, limits),
         "every invariant holds": lambda: history.broken,
@@ -82,7 +101,9 @@ def _ended(history: History, accepted: Mapping[str, int]) -> list[str]:
 
 def _unique(history: History) -> list[str]:
     numbers = Counter(
-        _asked(run)["number"] for run in history.runs.values() if run["parent_id"] is None
+        _asked(run)["number"]
+        for run in history.runs.values()
+        if run["parent_id"] is None and run["schedule_id"] is None
     )
     return [f"request {number} made {count} runs" for number, count in numbers.items() if count > 1]
 
@@ -136,6 +157,7 @@ def _results(history: History) -> list[str]:
         f"{public_id('run', run['id'])} returned {run['output']}, asked {run['payload']}"
         for run in history.runs.values()
         if run["status"] == RunStatus.COMPLETED
+        and run["schedule_id"] is None
         and json.loads(run["output"])["json"] != _asked(run)["number"]
     ]
 
@@ -147,6 +169,72 @@ def _carried_out(history: History) -> list[str]:
         for run_id, run in history.runs.items()
         if run["status"] == RunStatus.COMPLETED and (name := public_id("run", run_id)) not in ended
     ]
+
+
+def _deposited(history: History) -> list[str]:
+    made: dict[str, Counter[int]] = defaultdict(Counter)
+    for name, number in history.deposits:
+        made[name][number] += 1
+    wanted = dict.fromkeys(range(DEPOSITS), 1)
+    return [
+        f"{name} is {run['status']} and has made the deposits {dict(made[name])}"
+        for run_id, run in history.runs.items()
+        if run["task"] == "ledger"
+        and (
+            max(made[name := public_id("run", run_id)].values(), default=0) > 1
+            or (run["status"] == RunStatus.COMPLETED and made[name] != wanted)
+        )
+    ]
+
+
+def _ticked(history: History) -> list[str]:
+    """Each time at most one run; of the schedule that makes up for all, exactly one."""
+    told = {tick["run_id"] for tick in history.ticks if tick["run_id"]}
+    scheduled = {run["id"]: run["schedule_id"] for run in history.runs.values()}
+    strangers = [run_id for run_id, of in scheduled.items() if of and run_id not in told]
+    found = [f"{public_id('run', run_id)} belongs to no tick" for run_id in strangers]
+    found += [
+        f"the tick of {tick['at']} names a run that is not there"
+        for tick in history.ticks
+        if tick["run_id"] and tick["run_id"] not in scheduled
+    ]
+    for schedule in history.schedules:
+        ticks = [tick for tick in history.ticks if tick["schedule_id"] == schedule["id"]]
+        if schedule["task"] == "ticking":
+            found += _gaps(ticks, timedelta(seconds=schedule["interval_seconds"]))
+    return found
+
+
+def _gaps(ticks: list[dict[str, Any]], interval: timedelta) -> list[str]:
+    if not ticks:
+        return ["a schedule has never ticked"]
+    found = [
+        f"the time {tick['at']} was {tick['outcome']}"
+        for tick in ticks
+        if tick["outcome"] != Outcome.TRIGGERED
+    ]
+    times = [tick["at"] for tick in ticks]
+    return found + [
+        f"between {before} and {after} there is no tick"
+        for before, after in pairwise(times)
+        if after - before != interval
+    ]
+
+
+def _lonely(history: History) -> list[str]:
+    """A schedule that leaves times out while its latest run is open never has two open."""
+    mine = {run["id"] for run in history.runs.values() if run["task"] == "lonely"}
+    is_open: set[UUID] = set()
+    found = []
+    for run, kind, status in history.events:
+        if run not in mine:
+            continue
+        if kind == "triggered" and is_open:
+            found.append(f"{public_id('run', run)} was triggered while another one was open")
+        is_open.add(run)
+        if status in FINAL:
+            is_open.discard(run)
+    return found
 
 
 def _in_order(history: History, accepted: Mapping[str, int]) -> list[str]:

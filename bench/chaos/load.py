@@ -38,13 +38,29 @@ class Load:
         self._thread.start()
 
     def stop(self) -> None:
+        """Trigger nothing more, and let no schedule tick any more."""
         self._end.set()
         if self._thread is not None:
             self._thread.join()
+        while not self._is_quiet():
+            time.sleep(1)
+
+    def _is_quiet(self) -> bool:
+        """Deactivate every schedule; False when the server cannot be reached."""
+        try:
+            with self.stage.client() as client:
+                for each in client.schedules.list().data:
+                    client.schedules.deactivate(each.id)
+        except Exception:
+            return False
+        return True
 
     def _run(self) -> None:
         dice = random.Random(self.seed)
-        kinds = [self._plain, self._keyed, self._flaky, self._sleepy, self._parent, self._batch]
+        kinds = [
+            self._plain, self._keyed, self._flaky, self._sleepy, self._parent, self._batch,
+            self._batcher, self._ledger,
+        ]  # fmt: skip
         with self.stage.client() as client:
             while not self._end.is_set():
                 begun = time.monotonic()
@@ -79,6 +95,12 @@ class Load:
 
     def _parent(self, client: Any, dice: random.Random) -> int:
         return 3 + self._trigger(client, "parent", {})
+
+    def _batcher(self, client: Any, dice: random.Random) -> int:
+        return 3 + self._trigger(client, "batcher", {})
+
+    def _ledger(self, client: Any, dice: random.Random) -> int:
+        return 3 + self._trigger(client, "ledger", {"seconds": dice.choice([0.2, 2])})
 
     def _batch(self, client: Any, dice: random.Random) -> int:
         numbers = [self._next() for _ in range(_BATCH)]

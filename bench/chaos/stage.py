@@ -25,6 +25,7 @@ from bench.chaos.proxy import Proxy
 from config.supervisor import Supervisor
 from config.supervisor_programs import ROOT, Choice, build
 from holdfast import SyncHoldfastClient
+from holdfast.transactions import CREATE_TABLE, VARIABLE
 
 PROJECT = Path(__file__).parent / "project"
 ENVIRONMENT_LIMIT = 12
@@ -36,6 +37,8 @@ HASTE = {
     "HOLDFAST_DELIVERY_SECONDS": "5",
 }
 LEASE = 12.0
+DEPOSITS = 3
+_CUSTOMER = "customer"
 
 
 @dataclass(slots=True)
@@ -96,6 +99,11 @@ class Stage:
         with psycopg.connect(self.supervisor.environment["DATABASE_URL"]) as database:
             return database.execute(statement, named or parameters).fetchall()
 
+    def deposits(self) -> list[tuple[Any, ...]]:
+        """What transaction steps have written into the customer's own database."""
+        with psycopg.connect(customer_url(self.supervisor)) as database:
+            return database.execute("SELECT run, number FROM deposit").fetchall()
+
     def keep_workers(self) -> None:
         while not self._end.wait(0.2):
             for worker in self.workers:
@@ -132,12 +140,27 @@ def stage(*, workers: int) -> Iterator[Stage]:
             supervisor.stop()
 
 
+def customer_url(supervisor: Supervisor) -> str:
+    """The database of the customer's own, which dies with ours: it is in the same PostgreSQL."""
+    ours = urlsplit(supervisor.environment["DATABASE_URL"])
+    return ours._replace(path=f"/{_CUSTOMER}").geturl()
+
+
+def _make_customer(supervisor: Supervisor) -> None:
+    with psycopg.connect(supervisor.environment["DATABASE_URL"], autocommit=True) as database:
+        database.execute(f"CREATE DATABASE {_CUSTOMER}")
+    with psycopg.connect(customer_url(supervisor)) as database:
+        database.execute(CREATE_TABLE)
+        database.execute("CREATE TABLE deposit (run text NOT NULL, number integer NOT NULL)")
+
+
 def _prepared(home: Path, supervisor: Supervisor, workers: int) -> Stage:
     seeded = _run(supervisor, ROOT, "manage.py", "seed", "--json")["environments"]["prod"]
     manifest = _run(supervisor, PROJECT, "-m", "holdfast.index")
     version = _run(
         supervisor, ROOT, "-m", "bench.register", seeded["id"], json.dumps(manifest)
     )["version"]  # fmt: skip
+    _make_customer(supervisor)
     proxy = Proxy(int(urlsplit(supervisor.url).port or 0))
     effects = home / "effects.jsonl"
     with psycopg.connect(supervisor.environment["DATABASE_URL"], autocommit=True) as database:
@@ -154,15 +177,22 @@ def _prepared(home: Path, supervisor: Supervisor, workers: int) -> Stage:
             "HOLDFAST_VERSION": version,
             "HOLDFAST_CAPACITY": str(CAPACITY),
             "CHAOS_EFFECTS": str(effects),
+            VARIABLE: customer_url(supervisor),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # times of effects are compared between processes
         }
         command = [sys.executable, "-m", "holdfast.worker", "--root", str(PROJECT)]
-        if number == workers - 1 and (faketime := shutil.which("faketime")):
+        if number == workers - 1 and (faketime := shifter()):
             command = [faketime, "-f", "-300s", *command]  # the clock of one of them is slow
         keepers.append(WorkerKeeper(command, environment, home / f"worker-{number}.log"))
     return Stage(
         home=home, supervisor=supervisor, proxy=proxy, secret_key=seeded["key"],
         environment_id=seeded["id"], workers=keepers, effects=effects,
     )  # fmt: skip
+
+
+def shifter() -> str | None:
+    """The program that gives a process another clock, where the system has it."""
+    return shutil.which("faketime")
 
 
 def _run(supervisor: Supervisor, folder: Path, *command: str) -> Any:

@@ -8,10 +8,11 @@ import os
 import time
 from typing import Any
 
-from holdfast import Queue, Retry, ctx, task, wait
+from holdfast import Queue, Retry, ScheduledRun, ctx, schedule, step, task, wait
 
 _EFFECTS = os.environ.get("CHAOS_EFFECTS", "")
 _CHILDREN = 3
+_DEPOSITS = 3
 
 
 def _note(event: str) -> None:
@@ -70,3 +71,61 @@ async def parent(payload: dict[str, Any]) -> int:
         raise AssertionError(f"a child's result is not its own: {results}")
     _note("end")
     return int(payload["number"])
+
+
+@task(id="batcher", retry=12)
+async def batcher(payload: dict[str, Any]) -> int:
+    """Wait for a batch of children."""
+    _note("begin")
+    results = await plain.batch_trigger_and_wait(
+        [{"number": n, "seconds": 0} for n in range(_CHILDREN)]
+    )
+    if results != list(range(_CHILDREN)):
+        raise AssertionError(f"the results of a batch are not in order: {results}")
+    _note("end")
+    return int(payload["number"])
+
+
+async def deposit(database: Any, run: str, number: int) -> int:
+    """Write a row into the customer's own database, in the transaction of the step's record."""
+    await database.execute("INSERT INTO deposit (run, number) VALUES (%s, %s)", [run, number])
+    return number
+
+
+async def think(number: int) -> int:
+    """A step of the usual kind: it may be done again after a crash."""
+    await asyncio.sleep(0.05)
+    return number
+
+
+@task(id="ledger", retry=Retry(attempts=12, min_delay=0.5, max_delay=10), durable=True)
+async def ledger(payload: dict[str, Any]) -> int:
+    """Steps of both kinds, with a wait and a child between them; each deposit exactly once."""
+    _note("begin")
+    for number in range(_DEPOSITS):
+        if await step(think, number) != number:
+            raise AssertionError("a step's result is not its own")
+        await step(deposit, ctx.run.id, number, transaction=True)
+        if number == 0:
+            await wait.for_(seconds=payload["seconds"])
+        elif await plain.trigger_and_wait({"number": number, "seconds": 0}) != number:
+            raise AssertionError("a child's result is not its own")
+    _note("end")
+    return int(payload["number"])
+
+
+@task(id="ticking", retry=12, schedule=schedule(every=3, missed="all", missed_limit=100))
+async def ticking(run: ScheduledRun) -> str:
+    """One run for each time, none left out."""
+    _note("begin")
+    _note("end")
+    return run.timestamp.isoformat()
+
+
+@task(id="lonely", retry=12, schedule=schedule(every=2, overlap="skip", missed="skip"))
+async def lonely(run: ScheduledRun) -> str:
+    """Takes longer than the time until the next one, which is left out."""
+    _note("begin")
+    await asyncio.sleep(5)
+    _note("end")
+    return run.timestamp.isoformat()
