@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -70,7 +71,7 @@ def harms(statements: str, known: set[str]) -> list[str]:
 
 def _harmful() -> Iterator[tuple[str, str]]:
     """Each migration of ours, with each harm that it does."""
-    executor = MigrationExecutor(connection)
+    executor: Any = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
     ours = {config.label for config in apps.get_app_configs() if config.name.startswith("apps.")}
     state = executor._create_project_state()

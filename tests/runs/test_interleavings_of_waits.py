@@ -14,12 +14,12 @@ from apps.runs.models import JournalEntry, Run
 from apps.runs.operations import bulk
 from apps.runs.operations.batch import BatchItemRequest, add_batch_items, create_batch
 from apps.runs.operations.bulk import advance_bulk_action, create_bulk_action
-from apps.runs.operations.duties import complete_due, queue_due, rescue
+from apps.runs.operations.duties import queue_due, rescue
 from apps.runs.operations.reschedule import reschedule_run
 from apps.runs.operations.tags import add_tags
 from apps.runs.operations.trigger import TriggerRequest
 from apps.runs.operations.versions import apply_queues
-from apps.runs.operations.waitpoints import complete_token, create_token
+from apps.runs.operations.waitpoints import complete_due, complete_token, create_token
 from apps.runs.policy import Debounce
 from apps.runs.states import BulkKind
 from holdfast.protocol import Entry, Execute, Recorded, Stale, Steps
@@ -175,7 +175,7 @@ def the_same_items_are_added_twice(shop: Shop) -> Scene:
 
     def check(*_: Any) -> None:
         runs = Run.objects.filter(batch_id=batch.batch_id)
-        assert sorted(runs.values_list("batch_index", flat=True)) == [0, 1]
+        assert list(runs.order_by("batch_index").values_list("batch_index", flat=True)) == [0, 1]
         for run in runs:
             shop.cancel(run.pk)
 
