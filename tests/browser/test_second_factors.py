@@ -25,7 +25,7 @@ _STEP_SECONDS = 30
 
 
 @pytest.fixture
-def web(live_process, transactional_db) -> LiveServer:
+def web(live_process: LiveServer, transactional_db) -> LiveServer:
     """The web process by its name."""
     return replace(live_process, url=live_process.url.replace("127.0.0.1", "localhost"))
 
