@@ -119,17 +119,7 @@ class Run:
         return {
             "op": "resume",
             "run": self.id,
-            "results": [
-                {
-                    "id": result.id,
-                    "ok": result.ok,
-                    "run": result.run,
-                    "output": result.output,
-                    "output_type": result.output_type,
-                    "error": result.error,
-                }
-                for result in message.results
-            ],
+            "results": [fields_of(result) for result in message.results],
         }
 
     def _context(self) -> dict[str, Any]:
