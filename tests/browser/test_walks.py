@@ -146,7 +146,12 @@ def _goes_by_the_palette(page: Page, run: str) -> None:
     chosen = page.get_by_role("listbox", name="Results").get_by_role("option", selected=True)
     expect(chosen).to_contain_text("forever")
     page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"/runs\?task=forever$"))
+    page.wait_for_url("**/tasks/forever")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Queues")
+    expect(chosen).to_contain_text("Queues")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{at('queues')}")
     page.keyboard.press("/")
     expect(page.locator("[data-search]")).to_be_focused()
 
