@@ -12,8 +12,9 @@ from apps.deployments.facts import (
     WorkerToFreeze,
 )
 from apps.deployments.jobs import start_build
+from apps.environments.facts import EnvironmentLimitsChanged, EnvironmentResumed
 from apps.environments.reactions import forget_credentials
-from apps.orgs.facts import InviteCreated, MemberRemoved
+from apps.orgs.facts import InviteCreated, MemberRemoved, OrganizationLimitChanged
 from apps.orgs.reactions import mail_invite
 from apps.projects.facts import ProjectArchived
 from apps.runs.facts import (
@@ -32,16 +33,21 @@ from apps.runs.reactions import (
     count_triggered,
     measure_starts,
     release_waiting,
+    ring_for_all,
     ring_for_cancel,
     ring_for_change,
     ring_for_freeze,
     ring_for_ready,
+    ring_for_resumption,
 )
 from apps.schedules.reactions import adopt_declarations
 
 REACTIONS: dict[type, tuple[Listener, ...]] = {
     DeploymentFinalized: (start_build,),
     BulkActionCreated: (start_bulk_action,),
+    EnvironmentLimitsChanged: (ring_for_resumption,),
+    EnvironmentResumed: (ring_for_resumption,),
+    OrganizationLimitChanged: (ring_for_all,),
     CancelRequested: (ring_for_cancel, ring_for_change),
     QueuesChanged: (adopt_queues,),
     RunsFinished: (count_finished, ring_for_change),

@@ -9,12 +9,16 @@ from django.http import HttpRequest
 
 from apps.core import clock
 from apps.core.admin import MadeByOperations, ReadOnly
+from apps.core.facts import publish
+from apps.environments.facts import EnvironmentLimitsChanged
 from apps.environments.models import Environment, EnvironmentKey, Variable
 from apps.environments.operations.keys import regenerate_key
 from apps.environments.scope import Scope
 from apps.orgs.actors import Actor
 from apps.orgs.admin import record_change
 from apps.orgs.roles import Role
+
+_LIMITS = frozenset({"concurrency_limit", "burst_factor"})
 
 
 @admin.register(Environment)
@@ -84,6 +88,8 @@ class EnvironmentAdmin(MadeByOperations[Environment]):
     ) -> None:
         super().save_model(request, obj, form, change)
         record_change(request, form, organization_id=obj.organization_id, environment_id=obj.pk)
+        if not _LIMITS.isdisjoint(form.changed_data):
+            publish(EnvironmentLimitsChanged(environment_id=obj.pk, at=clock.now()))
 
 
 @admin.register(EnvironmentKey)

@@ -24,6 +24,14 @@ class EnvironmentResumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentLimitsChanged:
+    """Another number of runs may execute in this environment at once."""
+
+    environment_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentArchived:
     """A branch was put away; its key and name open nothing any more."""
 

@@ -12,8 +12,10 @@ from django.http import HttpRequest
 
 from apps.core import clock
 from apps.core.admin import MadeByOperations, ReadOnly
+from apps.core.facts import publish
 from apps.orgs.actors import Actor, OrganizationScope
 from apps.orgs.audit import record
+from apps.orgs.facts import OrganizationLimitChanged
 from apps.orgs.models import AuditEntry, Invite, Membership, Organization
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class OrganizationAdmin(MadeByOperations[Organization]):
     ) -> None:
         super().save_model(request, obj, form, change)
         record_change(request, form, organization_id=obj.pk)
+        if "concurrency_limit" in form.changed_data:
+            publish(OrganizationLimitChanged(organization_id=obj.pk, at=clock.now()))
 
 
 @admin.register(Membership)

@@ -16,6 +16,14 @@ class OrganizationDeleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationLimitChanged:
+    """Another number of runs may execute in this organization at once."""
+
+    organization_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InviteCreated:
     """An invite waits to be mailed."""
 

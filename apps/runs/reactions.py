@@ -7,6 +7,7 @@ from collections import Counter
 from apps.core import bell, metrics
 from apps.core.ids import public_id
 from apps.deployments.facts import QueuesChanged, VersionPromoted, WorkerToFreeze
+from apps.environments.facts import EnvironmentLimitsChanged, EnvironmentResumed
 from apps.runs.facts import CancelRequested, RunsFinished, RunsReady, RunsStarted, RunsTriggered
 from apps.runs.operations.lengths import forget_caps
 from apps.runs.operations.versions import apply_queues, release_pending
@@ -14,6 +15,15 @@ from apps.runs.operations.versions import apply_queues, release_pending
 
 def ring_for_ready(fact: RunsReady) -> None:
     bell.ring("ready", environment=str(fact.environment_id))
+
+
+def ring_for_resumption(fact: EnvironmentResumed | EnvironmentLimitsChanged) -> None:
+    bell.ring("ready", environment=str(fact.environment_id))
+
+
+def ring_for_all(_: object) -> None:
+    """Something that bears on many environments: whoever has free places looks now."""
+    bell.ring("ready", environment=None)
 
 
 def ring_for_change(_: object) -> None:

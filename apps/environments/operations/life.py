@@ -12,7 +12,12 @@ from apps.accounts.operations.people import rename_person
 from apps.core.errors import Invalid, NotFound
 from apps.core.facts import publish
 from apps.environments import credentials, policy
-from apps.environments.facts import EnvironmentArchived, EnvironmentPaused, EnvironmentResumed
+from apps.environments.facts import (
+    EnvironmentArchived,
+    EnvironmentLimitsChanged,
+    EnvironmentPaused,
+    EnvironmentResumed,
+)
 from apps.environments.models import Environment
 from apps.environments.operations.keys import issue_key
 from apps.environments.scope import Scope
@@ -162,6 +167,7 @@ def change_limits(scope: Scope, *, concurrency_limit: int, now: datetime) -> Env
         detail = {"before": before, "after": concurrency_limit}
         action = "environment.limit_changed"
         record(scope.organization, action=action, target=target, detail=detail, now=now)
+        publish(EnvironmentLimitsChanged(environment_id=environment.id, at=now))
     return environment
 
 
