@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,6 +20,7 @@ from apps.realtime.requests import asked_by, header
 from apps.realtime.streams import Receive, Send, check_site, headers_for, refuse, serve
 from apps.realtime.wanted import Wanted
 from apps.runs.inputs import Items, SentItem, count_inputs, list_inputs
+from holdfast.packets import SUPERJSON
 
 T = TypeVar("T")
 
@@ -150,9 +150,12 @@ def _batch(items: Sequence[SentItem]) -> bytes:
 
 
 def _value(item: SentItem) -> Any:
-    """What a client shows: text as it is, and JSON, also that of the contract's packets."""
-    if item.data is None:
-        return None
-    with suppress(ValueError):
-        return item.data if item.data_type.startswith("text/") else json.loads(item.data)
-    return item.data
+    """What a client shows: text as it is, JSON, and what a packet of the contract has for JSON."""
+    if item.data is None or item.data_type.startswith("text/"):
+        return item.data
+    try:
+        found = json.loads(item.data)
+    except ValueError:
+        return item.data
+    is_packet = item.data_type == SUPERJSON and isinstance(found, dict)
+    return found.get("json") if is_packet else found

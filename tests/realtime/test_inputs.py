@@ -14,6 +14,7 @@ from apps.core.ids import parse_public_id, public_id
 from apps.environments import public_tokens
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.inputs import Item, send_input
+from holdfast.packets import SUPERJSON
 from tests import factories
 from tests.realtime.listening import PATIENCE
 from tests.runs.engine import trigger
@@ -85,6 +86,15 @@ def test_a_stream_goes_on_after_the_last_event(server, acme, run):
         assert values(records(response.iter_lines())) == list(range(45))
     with reading(server, run, acme.secret, last_event_id="42") as response:
         assert values(records(response.iter_lines())) == [43, 44]
+
+
+def test_what_python_sends_is_told_as_json(server, acme, run):
+    for data, kind in (('{"json":{"a":1},"meta":{}}', SUPERJSON), ("plain", "text/plain")):
+        item = Item(key="chat", data=data, data_type=kind)
+        send_input(acme.scope, run_id=parse_public_id("run", run), item=item, now=clock.now())
+    end(acme, run)
+    with reading(server, run, acme.secret) as response:
+        assert values(records(response.iter_lines())) == [{"a": 1}, "plain"]
 
 
 def test_a_stream_may_begin_with_what_comes_next(server, acme, run):

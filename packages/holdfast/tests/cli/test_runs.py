@@ -23,6 +23,17 @@ def test_a_trigger_prints_the_run(cli: Cli, stub: Stub):
     assert stub.requests[0].headers["x-trigger-source"] == "cli"
 
 
+def test_input_is_sent_to_a_run(cli: Cli, stub: Stub):
+    stub.script(Answer(body={"ok": True}))
+    done = cli("runs", "send-input", "run_1", "chat/7", '{"approved": true}')
+    assert (done.code, done.err) == (0, "")
+    (request,) = stub.of("POST", "/realtime/v1/streams/run_1/input/chat%2F7")
+    assert request.json == {
+        "data": '{"json":{"approved":true}}', "dataType": "application/super+json",
+    }  # fmt: skip
+    assert request.headers["x-part-id"]
+
+
 def test_a_payload_comes_from_a_file_or_stdin(cli: Cli, stub: Stub):
     (cli.folder / "order.json").write_text("[1]")
     cli("trigger", "hello", "--payload", "@order.json")
