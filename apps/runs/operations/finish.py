@@ -14,8 +14,8 @@ from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.environments.models import Environment
 from apps.runs.errors import ended_as
-from apps.runs.facts import RunsFinished, RunsReady
-from apps.runs.models import Batch, BatchItem, Waitpoint
+from apps.runs.facts import RunsFinished, RunsReady, RunsStarted
+from apps.runs.models import Batch, Waitpoint
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, RunStatus, WaitpointKind
 
@@ -31,6 +31,7 @@ class Ending:
     output_type: str = "application/json"
     error: dict[str, Any] | None = None
     executed_ms: int = 0
+    attempt: int | None = None  # one that its worker has started, and nobody has recorded yet
 
 
 def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
@@ -52,9 +53,13 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
             "told_errors": [_told_error(ending) for ending in endings],
             "executed": [ending.executed_ms for ending in endings],
             "event_ids": [new_id() for _ in endings],
+            "attempts": [ending.attempt for ending in endings],
+            "attempt_ids": [new_id() for _ in endings],
+            "start_ids": [new_id() for _ in endings],
             "now": now,
         },
     )
+    tell_starts((row["started_after"] for row in rows), now=now)
     waitpoints = [row["waitpoint_id"] for row in rows if row["waitpoint_id"]]
     waitpoints += _advance_batches([row["id"] for row in rows if row["may_be_in_batch"]], now=now)
     wake_waiters(waitpoints, now=now)
@@ -64,6 +69,13 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
         publish(RunsFinished(run_ids=ended[0], statuses=ended[1]))
     _ring(rows)
     return [row["id"] for row in rows]
+
+
+def tell_starts(queued: Iterable[datetime | None], *, now: datetime) -> None:
+    """Tell of runs that have started for the first time, by when they might have."""
+    waited = tuple(max(0.0, (now - since).total_seconds()) for since in queued if since)
+    if waited:
+        publish(RunsStarted(waited_seconds=waited))
 
 
 def _ring(rows: Sequence[dict[str, Any]]) -> None:
@@ -90,13 +102,12 @@ def _advance_batches(run_ids: list[UUID], *, now: datetime) -> list[UUID]:
     """
     if not run_ids:
         return []
-    items = BatchItem.objects.filter(run_id__in=run_ids, is_finished=False)
-    batch_ids = sorted(set(items.values_list("batch_id", flat=True)))
-    locked = list(
-        Batch.objects.select_for_update(no_key=True).filter(pk__in=batch_ids).order_by("pk")
-    )
-    items.update(is_finished=True)
-    return complete_batches(locked, now=now)
+    locked = [row["id"] for row in sql.rows(sql.load("runs", "lock_batches"), {"runs": run_ids})]
+    if not locked:
+        return []
+    asked = {"runs": run_ids, "batches": locked}
+    done = [row["id"] for row in sql.rows(sql.load("runs", "finish_items"), asked)]
+    return complete_batches(Batch.objects.filter(pk__in=done), now=now) if done else []
 
 
 def complete_batches(batches: Iterable[Batch], *, now: datetime) -> list[UUID]:

@@ -8,21 +8,19 @@ the rare ones are handled run by run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from apps.core import sql
 from apps.core.errors import DomainError
-from apps.core.facts import publish
 from apps.core.ids import new_id
 from apps.runs import policy
 from apps.runs.errors import internal
-from apps.runs.facts import RunsStarted
 from apps.runs.limits import limits
 from apps.runs.models import Lease, Run
-from apps.runs.operations.finish import Ending, finish_runs
+from apps.runs.operations.finish import Ending, finish_runs, tell_starts
 from apps.runs.operations.inputs import expect_inputs
 from apps.runs.operations.journal import record_entries, rewind
 from apps.runs.operations.locks import lock_places, lock_runs, lock_slots
@@ -200,16 +198,20 @@ class _Batch:
                 self._change_metadata(report, changed)
 
     def flush(self) -> None:
-        """Write the batched reports; starts first, since an end may follow in the same batch.
+        """Write the batched reports; what has started and ended in this batch is written once.
 
         Suspensions come last: one that waits for an end of the same batch stays with its worker.
         """
+        self._put_back()
+        endings = [
+            replace(ending, attempt=self._started.pop(ending.run_id, None))
+            for ending in self._endings
+        ]
         _write_started(self._started, now=self._now)
         self._started = {}
         record_entries(self._entries)
         self._entries = {}
-        self._put_back()
-        finish_runs(self._endings, now=self._now)
+        finish_runs(endings, now=self._now)
         self._endings = []
         self._put_to_sleep()
 
@@ -365,6 +367,8 @@ class _Batch:
             self._let_go(report, "requeued")
 
     def _put_back(self) -> None:
+        if not self._returned:
+            return
         runs = _runs(self._returned)
         for run in runs:
             run.delivery_count -= run.pk in self._blameless
@@ -415,6 +419,4 @@ def _write_started(attempts: dict[UUID, int], *, now: datetime) -> None:
             "lease": timedelta(seconds=limits().lease_seconds),
         },
     )
-    waited = tuple(max(0.0, (now - row["queued_at"]).total_seconds()) for row in first)
-    if waited:
-        publish(RunsStarted(waited_seconds=waited))
+    tell_starts((row["queued_at"] for row in first), now=now)
