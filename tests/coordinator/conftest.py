@@ -14,7 +14,7 @@ from tests.live import LiveServer, web_process
 from tests.live import test_database_url as database_url
 from tests.runs.engine import illegal_moves, unsound, version
 
-_QUICK = {"HOLDFAST_BEAT_SECONDS": "1", "HOLDFAST_HELLO_SECONDS": "0.5"}
+_QUICK = {"HOLDFAST_BEAT_SECONDS": "1", "HOLDFAST_HELLO_SECONDS": "3"}
 
 
 @pytest.fixture(scope="session")

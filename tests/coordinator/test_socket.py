@@ -230,12 +230,13 @@ def test_more_places_bring_more_runs(connect, acme):
 
 
 def test_a_worker_that_drains_gets_nothing_more(connect, acme):
-    draining, other = connect(), connect()
+    draining = connect()
     draining.hello()
     fresh(acme)
     work = draining.expect(Execute)
     draining.send(Capacity(slots=0), started(work))
     until(lambda: get(work.run).status == "EXECUTING")
+    other = connect()
     other.hello()
     runs = {public_id("run", fresh(acme)) for _ in range(3)}
     works = [other.expect(Execute) for _ in runs]
