@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from enum import IntEnum
 from functools import cache
+from threading import Lock
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,16 +20,27 @@ from apps.core.database import DatabaseThread, Outage
 from apps.core.hearing import listen
 from apps.core.ids import public_id
 from apps.runs.limits import limits
+from apps.runs.operations.at_hand import Hand, attend
 from apps.runs.operations.checkpoints import prepare, quiet
-from apps.runs.operations.claim import Offer
+from apps.runs.operations.claim import Claimed, Offer
 from apps.runs.operations.exchange import exchange, take_turn
 from apps.runs.operations.reports import Answer, Report, as_failure
 from apps.runs.operations.sessions import Beats, close_session, extend_leases, touch_sessions
 from holdfast.protocol import Execute, Freeze, Held, Malformed, Message, Prepare
 
 _OUTAGE_PAUSE = 0.5
+_FEW = 8  # a claim that gave fewer has left nothing that could start
+_MANY = 8  # reports with which the claim is not worth a look before
 
 log = logging.getLogger(__name__)
+
+
+class Look(IntEnum):
+    """How much there may be to claim, as far as this process has heard since its last turn."""
+
+    NOTHING = 0
+    PERHAPS = 1
+    CLAIM = 2
 
 
 class Dispatcher:
@@ -43,6 +57,9 @@ class Dispatcher:
         self._reports: list[Report] = []
         self._beats: dict[UUID, dict[UUID, int]] = {}
         self._wake = asyncio.Event()
+        self._hope = Look.CLAIM
+        self._lock = Lock()  # of which places are offered to whom
+        self._is_offering = False
         self._tasks: list[asyncio.Task[None]] = []
         self._look: asyncio.TimerHandle | None = None
 
@@ -53,7 +70,7 @@ class Dispatcher:
         self._ensure_running()
         self._seats[seat.session_id] = seat
         metrics.workers_connected.set(len(self._seats))
-        self._wake.set()
+        self._wake_up(Look.CLAIM)
 
     def unseat(self, seat: Seat) -> bool:
         """The connection of this seat ended; True unless the worker has another by now."""
@@ -65,11 +82,13 @@ class Dispatcher:
 
     def report(self, reports: Iterable[Report]) -> None:
         self._reports.extend(reports)
-        self._wake.set()
+        # an end, or what may be one, frees a place that another run may have
+        frees = any(report.may_end for report in self._reports)
+        self._wake_up(Look.PERHAPS if frees else Look.NOTHING)
 
     def resize(self, seat: Seat, slots: int) -> None:
         seat.capacity = slots
-        self._wake.set()
+        self._wake_up(Look.CLAIM)
 
     def beat(self, seat: Seat, holding: list[Held]) -> None:
         """What a worker still holds; all workers' beats are written together."""
@@ -80,6 +99,10 @@ class Dispatcher:
         step = self._guarded(self._freeze, seat, checkpoint_id)
         asyncio.get_running_loop().create_task(step)
 
+    def _wake_up(self, look: Look) -> None:
+        self._hope = max(self._hope, look)
+        self._wake.set()
+
     # -- The loops -----------------------------------------------------------------------------
 
     def _ensure_running(self) -> None:
@@ -88,6 +111,7 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         loop = asyncio.get_running_loop()
+        attend(lambda environment_id: self._keep_free(environment_id, loop))
         self._tasks = [
             loop.create_task(self._serve()),
             loop.create_task(self._prolong()),
@@ -97,12 +121,12 @@ class Dispatcher:
     def _heard(self, ring: dict[str, Any]) -> None:
         match ring:
             case {"kind": "ready", "environment": None}:
-                self._wake.set()
+                self._wake_up(Look.CLAIM)
             case {"kind": "ready", "environment": environment}:
                 if any(
                     str(s.environment_id) == environment and s.free for s in self._seats.values()
                 ):
-                    self._wake.set()
+                    self._wake_up(Look.CLAIM)
             case {"session": session}:
                 if seat := self._seats.get(UUID(session)):
                     self._heard_of(seat, ring)
@@ -120,25 +144,31 @@ class Dispatcher:
 
     async def _serve(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(limits().poll_seconds):
                     await self._wake.wait()
+            except TimeoutError:
+                self._hope = Look.CLAIM  # whatever was not heard
             self._wake.clear()
             await self._guarded(self._turn)
 
     async def _turn(self) -> None:
         reports, self._reports = self._reports, []
-        offers = [seat.offer for seat in self._seats.values() if seat.free]
+        look, self._hope = self._hope, Look.NOTHING
+        offers = self._offers() if look else []
         if not reports and not offers:
             return
+        is_likely = look == Look.CLAIM or len(reports) >= _MANY
         try:
             with metrics.claim_seconds.time():
-                turn = await self.database.run(take_turn, reports, offers, now=clock.now())
+                turn = await self.database.run(
+                    take_turn, reports, offers, is_likely=is_likely, now=clock.now()
+                )
         except Outage as error:
             log.warning("PostgreSQL is away, reports are kept", extra={"error": str(error)})
             self._reports = reports + self._reports
             await asyncio.sleep(_OUTAGE_PAUSE)
-            self._wake.set()
+            self._wake_up(Look.CLAIM)
         except Exception:
             log.exception("a turn failed; its parts are tried one by one")
             await self._one_by_one(reports, offers)
@@ -146,6 +176,41 @@ class Dispatcher:
         else:
             self._deliver(turn.answers)
             self._look_at(turn.free_at)
+        finally:
+            self._is_offering = False
+
+    def _offers(self) -> list[Offer]:
+        with self._lock:
+            offers = [seat.offer for seat in self._seats.values() if seat.free]
+            self._is_offering = bool(offers)
+        return offers
+
+    def _keep_free(self, environment_id: UUID, loop: asyncio.AbstractEventLoop) -> Hand:
+        """A place at each worker of an environment for a trigger to fill; asked on any thread.
+
+        None while a turn offers the same places: it finds the run, or hears of it.
+        """
+        with self._lock:
+            if self._is_offering:
+                return Hand()
+            seats = [seat for seat in list(self._seats.values()) if seat.can_take(environment_id)]
+            offers = [replace(seat.offer, free=1, holds_suspended=False) for seat in seats]
+            for seat in seats:
+                seat.kept_free += 1
+
+        def give_back(claimed: Claimed) -> None:
+            loop.call_soon_threadsafe(self._given_back, seats, claimed)
+
+        return Hand(offers=offers, give_back=give_back) if seats else Hand()
+
+    def _given_back(self, seats: Sequence[Seat], claimed: Claimed) -> None:
+        with self._lock:
+            for seat in seats:
+                seat.kept_free -= 1
+            self._deliver(claimed.answers)
+        self._look_at(claimed.free_at)
+        if len(claimed.answers) < len(seats):
+            self._wake_up(Look.PERHAPS)  # nobody else was offered these places
 
     def _look_at(self, moment: datetime | None) -> None:
         """Look again when a rate allows a start, for which nobody rings; the earliest counts."""
@@ -158,7 +223,7 @@ class Dispatcher:
             return
         if self._look is not None:
             self._look.cancel()
-        self._look = loop.call_later(seconds, self._wake.set)
+        self._look = loop.call_later(seconds, self._wake_up, Look.CLAIM)
 
     async def _one_by_one(self, reports: list[Report], offers: list[Offer]) -> None:
         """Settle and claim each by itself, so that one that cannot be done stops no other."""
@@ -203,11 +268,10 @@ class Dispatcher:
                 seat.send(messages)
                 # a full one was not offered in this turn
                 if was_full and seat.free:
-                    self._wake.set()
-        if claimed:
-            metrics.claims.inc(claimed)
-            # where there was some there may be more
-            self._wake.set()
+                    self._wake_up(Look.PERHAPS)
+        metrics.claims.inc(claimed)
+        if claimed >= _FEW:
+            self._wake_up(Look.CLAIM)
         metrics.runs_held.set(sum(len(seat.holds) for seat in self._seats.values()))
 
     async def _prolong(self) -> None:

@@ -34,6 +34,7 @@ class Seat:
     capacity: int
     send: Callable[[list[Message]], None]
     can_freeze: bool = False
+    kept_free: int = 0  # places that a trigger is about to fill
     holds: dict[str, Hold] = field(default_factory=dict)
 
     @classmethod
@@ -53,8 +54,13 @@ class Seat:
 
     @property
     def free(self) -> int:
-        executing = sum(not hold.is_suspended for hold in self.holds.values())
-        return max(0, self.capacity - executing)
+        # a copy: a trigger asks on a thread of its own
+        executing = sum(not hold.is_suspended for hold in list(self.holds.values()))
+        return max(0, self.capacity - executing - self.kept_free)
+
+    def can_take(self, environment_id: UUID) -> bool:
+        """Whether it has a free place for a run of this environment."""
+        return self.environment_id == environment_id and self.free > 0
 
     @property
     def offer(self) -> Offer:

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from apps.core.transactions import is_outdated
 
 _MANY = 3  # rows from which COPY pays off
+_FEW = 6  # rows of all kinds that one statement takes
 
 _APPS = Path(__file__).resolve().parent.parent
 
@@ -47,34 +48,52 @@ def _rows(statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def execute(statement: str, parameters: Mapping[str, Any]) -> int:
+def execute(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> int:
     """Run a statement on the current connection and return how many rows it touched."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return int(cursor.rowcount)
 
 
-def insert(objects: Sequence[Model]) -> None:
-    """Insert rows of one model: a tenth of bulk_create's time for a thousand wide rows.
+def insert(*kinds: Sequence[Model]) -> None:
+    """Insert rows, each of `kinds` those of one model: a tenth of bulk_create's time for many.
 
-    Many go by COPY; a few by INSERT, which asks the server once where COPY asks twice. Values are
-    taken as they are: nothing is validated, database defaults apply, and a conflict fails the whole
-    statement.
+    Many go by COPY; a few by one INSERT for all, since a statement costs more than its rows. Values
+    are taken as they are: nothing is validated, database defaults apply, and a conflict fails the
+    whole statement.
     """
+    if sum(map(len, kinds)) <= _FEW and max(map(len, kinds)) < _MANY:
+        _insert_few([row for rows in kinds for row in rows])
+        return
+    for rows in kinds:
+        if len(rows) < _MANY:
+            _insert_few(rows)
+        else:
+            _copy(rows)
+
+
+def _insert_few(objects: Sequence[Model]) -> None:
     if not objects:
         return
+    statements, values = [], []
+    for each in objects:
+        table, names = _target(type(each))
+        columns = ", ".join(column for column, _, _ in names)
+        places = ", ".join(["%s"] * len(names))
+        statements.append(f"INSERT INTO {table} ({columns}) VALUES ({places})")  # noqa: S608
+        values += [_value(each, name, is_json) for _, name, is_json in names]
+    *others, last = statements
+    before = ", ".join(f"row{nth} AS ({statement})" for nth, statement in enumerate(others))
+    execute(f"WITH {before} {last}" if others else last, values)
+
+
+def _copy(objects: Sequence[Model]) -> None:
     table, names = _target(type(objects[0]))
     columns = ", ".join(column for column, _, _ in names)
     rows = ([_value(each, name, is_json) for _, name, is_json in names] for each in objects)
-    with connection.cursor() as cursor:
-        if len(objects) < _MANY:
-            places = ", ".join(["%s"] * len(names))
-            for row in rows:
-                cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", row)  # noqa: S608
-            return
-        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from django.db import connection
 
@@ -40,6 +41,44 @@ def deep(levels=700):
 def changed(work, value):
     operation = {"type": "set", "key": "a", "value": value}
     return MetadataChanged(run=work.run, generation=work.generation, operations=[operation])
+
+
+def call(server, acme, task="hello"):
+    """Trigger over HTTP: the id of the run."""
+    answer = httpx.post(
+        f"{server.url}/api/v1/tasks/{task}/trigger",
+        headers={"authorization": f"Bearer {acme.secret}"},
+        json={},
+        timeout=60,
+    )
+    return answer.json()["id"]
+
+
+# -- Triggers that hand out --------------------------------------------------------------------
+
+
+def test_a_lone_trigger_hands_its_run_out_in_its_own_transaction(server, worker, acme):
+    for _ in range(20):  # one that comes in the middle of a turn leaves it to that
+        run = call(server, acme)
+        work = worker.expect(Execute)
+        was_at_once = Lease.objects.get().claimed_at == get(run).created_at
+        worker.send(completed(work))
+        assert worker.expect(Settled).run == work.run == run
+        if was_at_once:
+            break
+    assert was_at_once
+
+
+def test_no_place_is_given_away_twice(server, connect, acme):
+    worker = connect()
+    worker.hello(capacity=1)
+    runs = {call(server, acme) for _ in range(3)}
+    for _ in runs:
+        work = worker.expect(Execute)
+        assert Lease.objects.count() == 1
+        assert worker.heard == []
+        worker.send(completed(work))
+        assert worker.expect(Settled).run == work.run
 
 
 # -- Bad reports -------------------------------------------------------------------------------

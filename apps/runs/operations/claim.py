@@ -57,6 +57,13 @@ def claim(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     return replace(executed, answers=resumed + executed.answers)
 
 
+def is_anything_ready(offers: Sequence[Offer]) -> bool:
+    """Whether there is any run that these offers might get: a tenth of what it costs to claim."""
+    environments = list({offer.environment_id for offer in offers})
+    asked = {"environments": environments}
+    return bool(environments) and bool(sql.rows(sql.load("runs", "anything_ready"), asked))
+
+
 def claim_patiently(offers: Sequence[Offer], *, now: datetime) -> Claimed:
     """Claim for environments that were busy, waiting for them.
 

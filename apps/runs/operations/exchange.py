@@ -10,7 +10,14 @@ from psycopg import errors
 
 from apps.core.transactions import retried
 from apps.runs.limits import limits
-from apps.runs.operations.claim import Claimed, Offer, claim, claim_patiently, without
+from apps.runs.operations.claim import (
+    Claimed,
+    Offer,
+    claim,
+    claim_patiently,
+    is_anything_ready,
+    without,
+)
 from apps.runs.operations.reports import Answer, Report
 from apps.runs.operations.settle import settle
 
@@ -20,14 +27,17 @@ def exchange(reports: Sequence[Report], offers: Sequence[Offer], *, now: datetim
     return take_turn(reports, offers, now=now).answers
 
 
-def take_turn(reports: Sequence[Report], offers: Sequence[Offer], *, now: datetime) -> Claimed:
+def take_turn(
+    reports: Sequence[Report], offers: Sequence[Offer], *, now: datetime, is_likely: bool = True
+) -> Claimed:
     """Settle and claim in one transaction: the commit that frees a place fills it again.
 
     The answers, those to the reports first, must be sent only after this returns; by then they are
     true. An environment that another process had is claimed from in a second transaction, which may
-    wait for it.
+    wait for it. Unless it `is_likely` that something can start, it is looked first whether anything
+    is ready at all.
     """
-    settled, claimed = _settle_and_claim(reports, offers, now=now)
+    settled, claimed = _settle_and_claim(reports, offers, is_likely=is_likely, now=now)
     answers, moments = settled + claimed.answers, [claimed.free_at]
     busy = [offer for offer in offers if offer.environment_id in claimed.busy]
     if busy and not connection.in_atomic_block:
@@ -40,9 +50,12 @@ def take_turn(reports: Sequence[Report], offers: Sequence[Offer], *, now: dateti
 
 @retried
 def _settle_and_claim(
-    reports: Sequence[Report], offers: Sequence[Offer], *, now: datetime
+    reports: Sequence[Report], offers: Sequence[Offer], *, is_likely: bool, now: datetime
 ) -> tuple[list[Answer], Claimed]:
-    return settle(reports, now=now), claim(offers, now=now)
+    settled = settle(reports, now=now)
+    if is_likely or is_anything_ready(offers):
+        return settled, claim(offers, now=now)
+    return settled, Claimed(answers=[])
 
 
 def _claim_again(offers: Sequence[Offer], *, now: datetime) -> Claimed:

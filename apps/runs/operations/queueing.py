@@ -28,26 +28,36 @@ def make_ready(
 
     `holders` names the worker session of each run whose process is kept: only it can go on.
     """
+    sql.insert(ready_places(runs, now=now, holders=holders))
+    for environment_id in {run.environment_id for run in runs}:
+        announce_ready(environment_id)
+
+
+def ready_places(
+    runs: Sequence[Run], *, now: datetime, holders: Mapping[UUID, UUID] | None = None
+) -> list[ReadyRun]:
+    """What is to be stored of runs that may start, in lanes that stay open until the commit."""
     if not runs:
-        return
+        return []
     lanes = open_lanes({_place(run) for run in runs}, now=now)
     sessions = holders or {}
-    sql.insert(
-        [
-            ReadyRun(
-                run_id=run.pk,
-                environment_id=run.environment_id,
-                lane_id=lanes[_place(run)],
-                version_id=None if _follows_current(run) else run.version_id,
-                session_id=sessions.get(run.pk),
-                machine=run.machine,
-                order_at=policy.order_at(_since(run, now, sessions), run.priority_seconds),
-            )
-            for run in runs
-        ]
-    )
-    for environment_id in {run.environment_id for run in runs}:
-        publish(RunsReady(environment_id=environment_id))
+    return [
+        ReadyRun(
+            run_id=run.pk,
+            environment_id=run.environment_id,
+            lane_id=lanes[_place(run)],
+            version_id=None if _follows_current(run) else run.version_id,
+            session_id=sessions.get(run.pk),
+            machine=run.machine,
+            order_at=policy.order_at(_since(run, now, sessions), run.priority_seconds),
+        )
+        for run in runs
+    ]
+
+
+def announce_ready(environment_id: UUID) -> None:
+    """Have all who can start runs of this environment look, once this is committed."""
+    publish(RunsReady(environment_id=environment_id))
 
 
 def make_ready_alike(run: Run, run_ids: Sequence[UUID], *, now: datetime) -> None:
@@ -64,7 +74,7 @@ def make_ready_alike(run: Run, run_ids: Sequence[UUID], *, now: datetime) -> Non
             "order_at": policy.order_at(run.queued_at or now, run.priority_seconds),
         },
     )
-    publish(RunsReady(environment_id=run.environment_id))
+    announce_ready(run.environment_id)
 
 
 def _since(run: Run, now: datetime, sessions: Mapping[UUID, UUID]) -> datetime:

@@ -9,12 +9,13 @@ from typing import Literal
 from uuid import UUID
 
 from apps.core.errors import DomainError
-from apps.core.ids import parse_public_id
+from apps.core.ids import parse_public_id, public_id
 from apps.runs import policy
 from apps.runs.errors import internal
 from apps.runs.limits import limits
 from holdfast.protocol import (
     Completed,
+    Execute,
     Expected,
     Failed,
     Message,
@@ -83,6 +84,10 @@ class Answer:
 
     session_id: UUID
     message: Message
+
+    def starts(self, run_id: UUID) -> bool:
+        """Whether it hands this run out."""
+        return isinstance(self.message, Execute) and self.message.run == public_id("run", run_id)
 
 
 def stale(report: Report) -> Stale:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 
 from apps.core.transactions import retried
 from apps.environments.scope import Scope
+from apps.runs.operations.at_hand import NOTHING, Hand, places_at_hand
+from apps.runs.operations.claim import claim
+from apps.runs.operations.queueing import announce_ready
 from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_runs
 
 
@@ -29,7 +33,7 @@ def trigger_together(asked: Sequence[Asked], *, now: datetime) -> list[Triggered
     if not asked:
         return []
     try:
-        return list(_all(asked, now=now))
+        return [_alone(asked[0], now=now)] if len(asked) == 1 else list(_all(asked, now=now))
     except (OperationalError, InterfaceError) as error:
         # the database's fault, not that of one of them
         return [error] * len(asked)
@@ -41,6 +45,29 @@ def trigger_together(asked: Sequence[Asked], *, now: datetime) -> list[Triggered
         *trigger_together(asked[:middle], now=now),
         *trigger_together(asked[middle:], now=now),
     ]
+
+
+def _alone(asked: Asked, *, now: datetime) -> Triggered:
+    """Accept a call that came alone; a worker of this process that is free gets its run at once."""
+    with places_at_hand(asked.scope.environment_id) as hand:
+        return _at_once(asked, hand, now=now)
+
+
+@retried
+def _at_once(asked: Asked, hand: Hand, *, now: datetime) -> Triggered:
+    transaction.on_commit(hand.fill, robust=True)  # before anything that tells others
+    hand.claimed = NOTHING
+    made_ready: list[UUID] = []
+    [triggered] = trigger_runs(
+        asked.scope, requests=[asked.request], now=now, announce=made_ready.append
+    )
+    if made_ready and hand.offers:
+        # it waits for nobody: what another has, and what goes to others, is left to the turns
+        hand.claimed = claim(hand.offers, now=now)
+    if not any(answer.starts(triggered.run_id) for answer in hand.claimed.answers):
+        for environment_id in made_ready:
+            announce_ready(environment_id)
+    return triggered
 
 
 @retried

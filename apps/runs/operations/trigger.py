@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -24,7 +24,7 @@ from apps.runs.operations.family import Parent, check_no_cycle, lock_parents
 from apps.runs.operations.joining import Joined, join_open_runs, may_join
 from apps.runs.operations.keys import Owner, find_owners
 from apps.runs.operations.lengths import check_lengths
-from apps.runs.operations.queueing import is_development, make_ready
+from apps.runs.operations.queueing import announce_ready, is_development, ready_places
 from apps.runs.operations.requests import TriggerRequest as TriggerRequest
 from apps.runs.operations.waiting import waitpoint_for_run
 from apps.runs.schemas import check_schema
@@ -50,9 +50,16 @@ def trigger_run(scope: Scope, *, request: TriggerRequest, now: datetime) -> Trig
 
 @retried
 def trigger_runs(
-    scope: Scope, *, requests: Sequence[TriggerRequest], now: datetime
+    scope: Scope,
+    *,
+    requests: Sequence[TriggerRequest],
+    now: datetime,
+    announce: Callable[[UUID], None] = announce_ready,
 ) -> list[Triggered]:
-    """Accept runs, all or none; an idempotency key that is live answers with its run."""
+    """Accept runs, all or none; an idempotency key that is live answers with its run.
+
+    The environment of runs that may start is told to `announce`, so that somebody looks.
+    """
     bounds = limits()
     for request in requests:
         _check(request, bounds)
@@ -66,7 +73,7 @@ def trigger_runs(
     joined = join_open_runs(scope, fresh, versions.definition, now=now)
     runs, unknown = _build(scope, joined, versions, parents, now=now)
     check_lengths(runs)
-    _store(runs, unknown, now=now)
+    _store(runs, unknown, announce, now=now)
     return [
         _answer(scope, request, joined.owner(owner), is_fresh=owner.run_id == run_id, now=now)
         for (run_id, request), owner in zip(asked, owners, strict=True)
@@ -294,34 +301,35 @@ def _ttl_seconds(scope: Scope, request: TriggerRequest, known: TaskDefinition | 
 # -- Storing -----------------------------------------------------------------------------------
 
 
-def _store(runs: list[Run], unknown: list[Run], *, now: datetime) -> None:
+def _store(
+    runs: list[Run], unknown: list[Run], announce: Callable[[UUID], None], *, now: datetime
+) -> None:
     if not runs:
         return
-    sql.insert(runs)
+    ready = ready_places([run for run in runs if run.status == RunStatus.QUEUED], now=now)
     sql.insert(
+        runs,
         [
             RunEvent(
                 run_id=run.pk, environment_id=run.environment_id, kind="triggered",
                 status=run.status, at=now,
             )
             for run in runs
-        ]
-    )  # fmt: skip
-    sql.insert(
+        ],
         [
             RunTag(run_id=run.pk, tag=tag, environment_id=run.environment_id)
             for run in runs
             for tag in run.tags
-        ]
-    )
-    sql.insert([timer for run in runs for timer in timers_of(run, now=now)])
-    sql.insert(
+        ],
+        [timer for run in runs for timer in timers_of(run, now=now)],
         [
             PendingRun(run_id=run.pk, environment_id=run.environment_id, task=run.task)
             for run in unknown
-        ]
-    )
-    make_ready([run for run in runs if run.status == RunStatus.QUEUED], now=now)
+        ],
+        ready,
+    )  # fmt: skip
+    if ready:
+        announce(runs[0].environment_id)
     publish(RunsTriggered(environment_id=runs[0].environment_id, count=len(runs)))
 
 
