@@ -25,6 +25,7 @@ def run(run_id: UUID, number: int, **changes) -> dict[str, object]:
         "payload": json.dumps({"json": {"number": number}}),
         "parent_id": None,
         "concurrency_key": "a",
+        "schedule_id": None,
         **changes,
     }
 
@@ -46,6 +47,9 @@ SOUND = History(
         effect(FIRST, "begin", 1.0), effect(FIRST, "end", 2.0),
         effect(SECOND, "begin", 3.0), effect(SECOND, "end", 4.0),
     ],
+    deposits=[],
+    schedules=[],
+    ticks=[],
     broken=[],
 )  # fmt: skip
 ACCEPTED = {public_id("run", FIRST): 1, public_id("run", SECOND): 2}
@@ -74,6 +78,16 @@ BROKEN = {
         "runs": {**SOUND.runs, SECOND: run(SECOND, 2, output='{"json":1}')}
     },
     "what completed was carried out": {"effects": SOUND.effects[:2]},
+    "each transaction step has its effect exactly once": {
+        "runs": {**SOUND.runs, FIRST: run(FIRST, 1, task="ledger")}
+    },
+    "each tick made one run, and none is missing": {
+        "ticks": [{"schedule_id": 1, "at": 1, "outcome": "TRIGGERED", "run_id": UUID(int=9)}]
+    },
+    "what must not overlap has not": {
+        "runs": {each: run(each, each.int, task="lonely") for each in (FIRST, SECOND)},
+        "events": [*life(FIRST)[:3], *life(SECOND), *life(FIRST)[3:]],
+    },
     "keys are served in order": {"events": [*life(SECOND), *life(FIRST)]},
     "every invariant holds": {"broken": ["a final run holds a lease: 1"]},
 }  # fmt: skip
@@ -82,6 +96,11 @@ BROKEN = {
 @pytest.mark.parametrize("promise", BROKEN)
 def test_a_broken_promise_is_found(promise):
     assert promise in broken(replace(SOUND, **BROKEN[promise]))
+
+
+def test_every_promise_is_broken_here_or_below():
+    promises = violations(SOUND, ACCEPTED, {"environment": 2}, LIMITS)
+    assert promises.keys() - BROKEN.keys() == {"no limit was exceeded"}
 
 
 def test_a_limit_that_was_exceeded_for_a_moment_is_found():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from apps.core.errors import NotFound
@@ -54,7 +56,7 @@ def test_a_filter_finds_what_has_it(acme, worker, filters, options):
     assert listed(acme, **filters) == [wanted]
 
 
-def walked(tenant, filters: RunFilters) -> tuple[list, int]:
+def walked(tenant, filters: RunFilters) -> tuple[list[UUID], int]:
     """All runs that following the cursors finds, and in how many pages."""
     found, page, count = [], CursorPage(size=2), 0
     while True:
