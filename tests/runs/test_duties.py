@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connection
@@ -35,6 +36,7 @@ from apps.runs.operations.duties import (
 )
 from apps.runs.operations.sessions import Beats, extend_leases
 from apps.runs.operations.versions import release_pending as release_now
+from apps.runs.operations.waitpoints import create_token
 from apps.runs.states import TimerKind
 from holdfast.protocol import Stale
 from tests import factories
@@ -412,6 +414,47 @@ def test_a_failing_duty_stops_no_other(monkeypatch):
     for _ in range(2):
         engine.tick()
     assert called == ["broken", "fine"] * 2
+
+
+def test_a_look_tells_which_duties_have_something_to_do(acme, worker):
+    create_token(acme.scope, timeout_at=later(40), now=NOW)
+    trigger(acme.scope)
+    worker.claim(now=later(40))
+    kinds_of_timers = (TimerKind.DUE, TimerKind.TTL, TimerKind.CANCEL)
+    for seconds, kind in enumerate(kinds_of_timers, start=1):
+        Timer.objects.create(run_id=uuid4(), kind=kind, due_at=later(10 * seconds))
+
+    def due(seconds: float) -> set[str]:
+        return {name for name, is_due in duties.look(later(seconds)).items() if is_due}
+
+    names = ["queue_due", "expire", "end_overdue_cancellations", "complete_due", "rescue"]
+    assert [due(10 * count - 1) for count in range(1, 6)] == [set(names[:n]) for n in range(5)]
+    assert due(50) == set(names) == {duty.__name__ for duty in duties.FAST}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_has_nothing_to_do_waits_for_a_slow_tick(monkeypatch):
+    called = []
+
+    def queue_due(now):
+        called.append("queue_due")
+        return 0
+
+    def unlooked(now):
+        called.append("unlooked")
+        return 0
+
+    monkeypatch.setattr(duties, "FAST", (queue_due, unlooked))
+    monkeypatch.setattr(duties, "SLOW", ())
+    engine = Engine()
+    engine.tick()
+    engine.tick()
+    assert called == ["queue_due", "unlooked", "unlooked"]
+    called.clear()
+    past = clock.now() - timedelta(hours=1)
+    Timer.objects.create(run_id=uuid4(), kind=TimerKind.DUE, due_at=past)
+    engine.tick()
+    assert called == ["queue_due", "unlooked"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from apps.schedules.facts import TickFailed
 from apps.schedules.models import Schedule, Tick
 from apps.schedules.operations import tick as ticking
 from apps.schedules.operations.manage import deactivate_schedule
-from apps.schedules.operations.tick import release_held, tick_schedules
+from apps.schedules.operations.tick import look, release_held, tick_schedules
 from apps.schedules.queries import invariant_violations
 from tests.factories import key_scope
 from tests.runs.engine import Worker, failed, started, version
@@ -190,6 +190,17 @@ def test_queue_keeps_one_tick_until_the_latest_run_has_ended():
     made.refresh_from_db()
     assert (made.held_at, made.next_at) == (None, NEXT + 3 * HOUR)
     assert outcomes() == [("13:00", "triggered"), ("14:00", "triggered"), ("15:00", "skipped")]
+
+
+def test_a_look_tells_of_due_schedules_and_of_those_whose_run_has_ended():
+    schedule(tenant().scope, overlap="queue")
+    assert look(NEXT - timedelta(seconds=1)) == {"tick_schedules": False, "release_held": False}
+    assert look(NEXT) == {"tick_schedules": True, "release_held": False}
+    tick(NEXT)
+    tick(NEXT + HOUR)
+    assert look(NEXT + HOUR) == {"tick_schedules": False, "release_held": False}
+    finish(runs()[0], NEXT + HOUR)
+    assert look(NEXT + HOUR) == {"tick_schedules": False, "release_held": True}
 
 
 def test_cancel_stops_the_older_run():

@@ -248,6 +248,12 @@ def _record(runs: list[Run], kind: str, now: datetime) -> None:
     )  # fmt: skip
 
 
+def look(now: datetime) -> dict[str, bool]:
+    """Which of the duties of every tick have something to do, by their names."""
+    (found,) = sql.rows(sql.load("runs", "due"), {"now": now})
+    return found
+
+
 FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_cancellations)
 """Duties of every tick."""
 

@@ -286,6 +286,12 @@ def release_held(now: datetime) -> int:
     return len(held)
 
 
+def look(now: datetime) -> dict[str, bool]:
+    """Which of the duties here have something to do, by their names."""
+    (found,) = sql.rows(sql.load("schedules", "due"), {"now": now})
+    return found
+
+
 # -- Shared ------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import DatabaseError, connection
 from prometheus_client import start_http_server
 
 from apps.core import clock, metrics
@@ -58,6 +58,9 @@ class Engine:
 
     Leases are rescued only while this engine has seen PostgreSQL for two beat intervals without a
     break: right after an outage every lease looks expired although its worker is well.
+
+    A duty that has nothing to do, as a look tells, is left out until the next slow tick. One that
+    no look tells of is performed at every tick.
     """
 
     def __init__(self) -> None:
@@ -77,10 +80,21 @@ class Engine:
     def tick(self) -> None:
         is_slow = self._ticks % _SLOW_EVERY == 0
         self._ticks += 1
+        needless = set() if is_slow else self._needless()
         for duty in _duties(is_slow):
-            if duty is duties.rescue and not self._may_rescue():
+            if duty.__name__ in needless or (duty is duties.rescue and not self._may_rescue()):
                 continue
             self._perform(duty)
+
+    def _needless(self) -> set[str]:
+        """The duties with nothing to do; none when that cannot be told: they say themselves why."""
+        now = clock.now()
+        try:
+            told = [look(now) for look in (duties.look, *others.looks())]
+        except DatabaseError:
+            return set()
+        self._seen()
+        return {name for tells in told for name, is_due in tells.items() if not is_due}
 
     def _may_rescue(self) -> bool:
         grace = limits().beat_seconds * _OUTAGE_GRACE_BEATS
@@ -100,8 +114,12 @@ class Engine:
             connection.close()
             self._seen_since = None
         else:
-            if self._seen_since is None:
-                self._seen_since = time.monotonic()
+            self._seen()
+
+    def _seen(self) -> None:
+        """PostgreSQL has answered."""
+        if self._seen_since is None:
+            self._seen_since = time.monotonic()
 
     def _bite(self, duty: duties.Duty) -> int:
         moved = duty(clock.now())
