@@ -36,7 +36,8 @@ _MANAGE = (sys.executable, str(ROOT / "manage.py"))
 _CELERY = (sys.executable, "-m", "celery", "-A", "config")
 # Threads: the jobs wait for mail servers, webhooks and subprocesses, not for the processor.
 _WORKER = (*_CELERY, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "INFO")
-_QUIET = ("--without-gossip", "--without-mingle")
+# Nobody listens to what they would tell each other.
+_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 _LATER = {"engine", "beat"}
 _COMMANDS = {
     "engine": (*_MANAGE, "engine"),
