@@ -20,6 +20,8 @@ from config.stores.clickhouse.errors import SYNTAX_ERROR, QueryError, query_erro
 from config.stores.clickhouse.statement import Insert
 
 _engine: Any = _chdb  # its type stubs leave out all that is used here
+# It looks at its memory twenty times a second else, for ever.
+_SETTINGS = "memory_worker_period_ms=500"
 _RESULTS, _UNPARSABLE = 0, 4  # classes of statements
 
 
@@ -51,7 +53,7 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
         # This connection keeps the engine and its background merges alive.
-        self._anchor = _engine.connect(self._folder)
+        self._anchor = _engine.connect(f"{self._folder}?{_SETTINGS}")
         self.version = self._anchor.query("SELECT version()", "TSV").bytes().decode().strip()
 
     def create(self, names: Iterable[str]) -> None:

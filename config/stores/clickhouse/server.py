@@ -48,7 +48,7 @@ def main(folder: Path, listening_fd: int, names: list[str]) -> int:
     password = os.environ.get("HOLDFAST_CLICKHOUSE_PASSWORD", "")
     handler = type("BoundHandler", (Handler,), {"database": database, "password": password})
     server = Server(listening, handler)
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 1.0})
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
