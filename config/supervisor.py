@@ -20,7 +20,7 @@ from config.stores.home import Home
 from config.stores.process import Child, Program, at_once
 from config.supervisor_undertaker import TOKEN_VARIABLE, Undertaker
 
-_TICK_SECONDS = 0.05
+_TICK_SECONDS, _CALM_SECONDS = 0.05, 0.25
 _LOG_SECONDS = 5.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 _STEADY_SECONDS = 30.0  # a run of this length forgives the failures before it
@@ -170,7 +170,7 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            while not self._stop_asked.wait(_TICK_SECONDS):
+            while not self._stop_asked.wait(self._pause()):
                 for each in self._all:
                     self._step(each)
                 self._bound_logs()
@@ -184,6 +184,10 @@ class Supervisor:
             self._held.close()
             self._has_ended = True
             self._notify()
+
+    def _pause(self) -> float:
+        is_calm = all(each.is_settled for each in self._all)
+        return _CALM_SECONDS if is_calm else _TICK_SECONDS
 
     def _step(self, each: Supervised) -> None:
         if each.stage is Stage.DONE:
