@@ -31,6 +31,7 @@ class EnvironmentAdmin(MadeByOperations[Environment]):
         "owner",
         "concurrency_limit",
         "burst_factor",
+        "weight",
         "paused_at",
         "archived_at",
     ]
@@ -42,7 +43,7 @@ class EnvironmentAdmin(MadeByOperations[Environment]):
     ]
     list_select_related = ["project", "organization", "owner"]
     search_fields = ["name", "branch", "project__name", "project__ref", "organization__name"]
-    # What is left to edit: the limits.
+    # What is left to edit: the limits and the weight.
     readonly_fields = [
         "id",
         "organization",

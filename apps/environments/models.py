@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -14,6 +14,7 @@ from apps.core.ids import new_id, public_id
 from apps.environments.scope import Scope
 from apps.environments.types import EnvironmentType
 from apps.orgs.models import Organization
+from apps.orgs.policy import LEAST_WEIGHT, MOST_WEIGHT
 from apps.projects.models import Project
 
 _TYPES = [(kind.value, kind.value.capitalize()) for kind in EnvironmentType]
@@ -61,6 +62,12 @@ class Environment(models.Model):
         validators=[MinValueValidator(1.0)],
         help_text="How far over the limit several queues together may go.",
     )
+    weight = models.FloatField(
+        default=1.0,
+        db_default=1.0,
+        validators=[MinValueValidator(LEAST_WEIGHT), MaxValueValidator(MOST_WEIGHT)],
+        help_text="Its share of what starts, beside its organization's other environments.",
+    )
     paused_at = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
@@ -100,6 +107,10 @@ class Environment(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(burst_factor__gte=1.0), name="environment_burst_factor_is_at_least_one"
+            ),
+            models.CheckConstraint(
+                condition=Q(weight__gte=LEAST_WEIGHT, weight__lte=MOST_WEIGHT),
+                name="environment_weight_is_in_bounds",
             ),
         ]
 

@@ -36,6 +36,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+#-]*")
 
 
+def check_concurrency(limit: int) -> None:
+    """Refuse what cannot be a number of runs at once; raises Invalid."""
+    if not 0 <= limit <= CONCURRENCY_AT_MOST:
+        reason = f"must be from 0 to {CONCURRENCY_AT_MOST:,}"
+        raise Invalid(f"The limit {reason}", detail={"concurrency_limit": [reason]})
+
+
 def check_variables(variables: Mapping[str, str]) -> None:
     """Refuse names and values that cannot be kept, all at once; raises VariablesInvalid."""
     reasons = {name: found for name, value in variables.items() if (found := _wrong(name, value))}

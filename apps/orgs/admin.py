@@ -66,7 +66,7 @@ class MembershipInline(_TabularInline):
 
 @admin.register(Organization)
 class OrganizationAdmin(MadeByOperations[Organization]):
-    list_display = ["name", "slug", "concurrency_limit", "created_at"]
+    list_display = ["name", "slug", "concurrency_limit", "weight", "created_at"]
     list_filter = [("concurrency_limit", admin.EmptyFieldListFilter), "created_at"]
     search_fields = ["name", "slug", "memberships__user__email"]
     readonly_fields = ["id", "created_at"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
 from apps.core.ids import floor, new_id, public_id
 from apps.orgs.actors import OrganizationScope
+from apps.orgs.policy import LEAST_WEIGHT, MOST_WEIGHT
 from apps.orgs.roles import Role
 
 _ROLES = [(role.value, role.value.capitalize()) for role in Role]
@@ -25,8 +27,22 @@ class Organization(models.Model):
     concurrency_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="Runs of all environments at once; empty for no limit."
     )
+    weight = models.FloatField(
+        default=1.0,
+        db_default=1.0,
+        validators=[MinValueValidator(LEAST_WEIGHT), MaxValueValidator(MOST_WEIGHT)],
+        help_text="Its share of what starts, beside other organizations.",
+    )
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(weight__gte=LEAST_WEIGHT, weight__lte=MOST_WEIGHT),
+                name="organization_weight_is_in_bounds",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

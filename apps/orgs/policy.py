@@ -17,6 +17,8 @@ INVITE_PREFIX = "tr_invite_"
 INVITE_LIFETIME = timedelta(days=7)
 NAME_LENGTH = 100
 SLUG_LENGTH = 60
+LEAST_WEIGHT = 0.001
+MOST_WEIGHT = 1_000.0
 
 
 def clean_name(name: str) -> str:
@@ -28,6 +30,13 @@ def clean_name(name: str) -> str:
         reason = f"longer than {NAME_LENGTH} characters"
         raise Invalid(f"The name is {reason}", detail={"name": [reason]})
     return name
+
+
+def check_weight(weight: float) -> None:
+    """Refuse what is no share beside others, such as NaN; raises Invalid."""
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        reason = f"must be from {LEAST_WEIGHT} to {MOST_WEIGHT:,.0f}"
+        raise Invalid(f"The weight {reason}", detail={"weight": [reason]})
 
 
 def parse_role(role: str) -> Role:

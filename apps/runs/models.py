@@ -442,8 +442,9 @@ class Lane(models.Model):
 class EnvironmentSlots(models.Model):
     """How many runs of an environment execute now, and its place in the line of environments.
 
-    `clock` is the virtual time of its queues. `turn`, `tag` (the turn that was served latest) and
-    `weight` are its own, among the environments of an organization that has a limit.
+    `clock` is the virtual time of its queues. `turn` and `tag` (the turn that was served latest)
+    are its own, among the environments of its organization. `organization_tag` is that of the
+    organization among others, as of the latest start here: the highest of its environments counts.
     """
 
     environment = models.OneToOneField(
@@ -453,15 +454,12 @@ class EnvironmentSlots(models.Model):
     clock = models.FloatField(default=0)
     turn = models.FloatField(default=0)
     tag = models.FloatField(default=0)
-    weight = models.FloatField(default=1, help_text="Its share of its organization's limit.")
+    organization_tag = models.FloatField(default=0, db_default=0)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=Q(used__gte=0), name="environment_slots_used_is_not_negative"
-            ),
-            models.CheckConstraint(
-                condition=Q(weight__gt=0), name="environment_slots_weight_is_positive"
             ),
         ]
 

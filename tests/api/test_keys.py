@@ -73,6 +73,9 @@ def test_an_environment_says_and_takes_its_limit(alice, path):
     listed = {e["slug"]: e for e in alice.get(f"{path}/environments").ok()}
 
     assert changed["concurrencyLimit"] == listed["prod"]["concurrencyLimit"] == 7
+    assert changed["weight"] == listed["dev"]["weight"] == 1
+    changed = alice.put(f"{path}/prod/limits", {"weight": 2.5}).ok()
+    assert (changed["concurrencyLimit"], changed["weight"]) == (7, 2.5)
     assert (listed["dev"]["type"], listed["prod"]["paused"]) == ("development", False)
     alice.post(f"{path}/prod/pause").ok()
     assert {e["slug"]: e["paused"] for e in alice.get(f"{path}/environments").ok()}["prod"]
@@ -87,6 +90,21 @@ def test_an_environment_says_and_takes_its_limit(alice, path):
 @pytest.mark.parametrize("limit", [-1, 1_000_001, "7", None])
 def test_what_is_no_limit_is_refused(alice, path, limit):
     assert alice.put(f"{path}/prod/limits", {"concurrencyLimit": limit}).status == 400
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1_001, 10**400, "2", True, [], None])
+def test_what_is_no_weight_is_refused(alice, path, weight):
+    assert alice.put(f"{path}/prod/limits", {"weight": weight}).status == 400
+
+
+def test_a_limit_and_a_weight_are_in_the_audit_log_once_each(alice, acme, path):
+    for _ in range(2):
+        alice.put(f"{path}/prod/limits", {"concurrencyLimit": 7, "weight": 3}).ok()
+    entries = AuditEntry.objects.filter(target_id=str(acme.production.pk)).order_by("id")
+    assert [(entry.action, entry.detail) for entry in entries] == [
+        ("environment.limit_changed", {"before": 100, "after": 7}),
+        ("environment.weight_changed", {"before": 1.0, "after": 3.0}),
+    ]
 
 
 def test_a_branch_is_made_once_and_put_away(alice, acme, path):

@@ -133,7 +133,7 @@ BODIES: dict[str, dict[str, Any] | list[dict[str, Any]]] = {
     "POST /api/v1/projects/%(ref)s/envvars/%(env)s/import": {"variables": {"MINE": "1"}},
     "PUT /api/v1/projects/%(ref)s/envvars/%(env)s/%(name)s": {"value": "mine"},
     "POST /api/v1/projects/%(ref)s/%(env)s/jwt": {"claims": {"scopes": ["read:runs"]}},
-    "PUT /api/v1/projects/%(ref)s/%(env)s/limits": {"concurrencyLimit": 7},
+    "PUT /api/v1/projects/%(ref)s/%(env)s/limits": {"concurrencyLimit": 7, "weight": 2},
     "POST /api/v1/projects/%(ref)s/%(env)s/api-keys": {"name": "mine"},
     "POST /api/v1/projects/%(ref)s/branches": {"branch": "mine"},
     "POST /api/v1/projects/%(ref)s/branches/archive": {"branch": "feature/cart"},

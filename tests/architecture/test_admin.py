@@ -202,23 +202,28 @@ def test_limits_of_an_environment_can_be_changed(staff):
     environment = acme().production
     staff.post(
         reverse("admin:environments_environment_change", args=[environment.pk]),
-        {"concurrency_limit": "7", "burst_factor": "2"},
+        {"concurrency_limit": "7", "burst_factor": "2", "weight": "3"},
     )
     environment.refresh_from_db()
     assert (environment.concurrency_limit, environment.burst_factor) == (7, 2.0)
+    assert environment.weight == 3.0
     entry = AuditEntry.objects.get(action="environment.changed_by_staff")
-    assert entry.detail == {"concurrency_limit": 7, "burst_factor": 2.0}
+    assert entry.detail == {"concurrency_limit": 7, "burst_factor": 2.0, "weight": 3.0}
     assert entry.actor_id == User.objects.get(email="root@example.com").id
 
 
-def test_the_limit_of_an_organization_can_be_changed(staff):
+def test_the_limit_and_the_weight_of_an_organization_can_be_changed(staff):
     organization = acme().organization
     url = reverse("admin:orgs_organization_change", args=[organization.pk])
     members = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
     fields = {"name": organization.name, "slug": organization.slug, "concurrency_limit": "50"}
-    assert staff.post(url, fields | members).status_code == 302
+    for weight in ("0", "1001", "nan", "many"):
+        assert staff.post(url, fields | members | {"weight": weight}).status_code == 200
+    assert staff.post(url, fields | members | {"weight": "2.5"}).status_code == 302
+    organization.refresh_from_db()
+    assert (organization.concurrency_limit, organization.weight) == (50, 2.5)
     entry = AuditEntry.objects.get(action="organization.changed_by_staff")
-    assert entry.detail == {"concurrency_limit": 50}
+    assert entry.detail == {"concurrency_limit": 50, "weight": 2.5}
 
 
 def test_members_of_an_organization_are_shown_without_a_query_each(staff):

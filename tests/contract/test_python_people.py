@@ -62,6 +62,8 @@ def test_keys_limits_and_branches_of_an_environment(holdfast, tenant):
     assert holdfast("keys", "revoke", listed[0]["id"], "--yes", *prod)[0] == 5
     assert holdfast("keys", "revoke", "ci", "--yes", *prod)[0] == 0
     assert holdfast("environments", "limit", "7", *prod)[1]["concurrencyLimit"] == 7
+    assert holdfast("environments", "limit", "--weight", "3", *prod)[1]["weight"] == 3
+    assert holdfast("environments", "limit", *prod)[0] == 2
     assert holdfast("environments", "concurrency", *prod)[1]["base"] == 7
     assert holdfast("environments", "pause", *prod)[1] == {"environment": "prod", "paused": True}
     states = {e["slug"]: e["paused"] for e in holdfast("environments", "list")[1]}

@@ -11,7 +11,7 @@ from django.test import Client
 from apps.core.ids import public_id
 from apps.environments import credentials
 from apps.environments.credentials import resolve_key
-from apps.environments.models import EnvironmentKey, Variable
+from apps.environments.models import Environment, EnvironmentKey, Variable
 from apps.environments.operations.keys import regenerate_key
 from apps.environments.operations.variables import set_variable
 from apps.environments.queries import current_key
@@ -181,16 +181,19 @@ CHANGES = {
     f"{PROD}/variables/import": {"text": "MINE=1"},
     f"{PROD}/variables/REGION/deletion": {},
     f"{PROD}/settings": {"name": "Mine"},
-    f"{PROD}/settings/limits": {"concurrency_limit": "1"},
+    f"{PROD}/settings/limits": {"concurrency_limit": "1", "weight": "2"},
     f"{PROD}/settings/pause": {},
     f"{PROD}/settings/deletion": {"typed": "Acme shop"},
 }
 
 
+_OF_ENVIRONMENTS = (Environment, EnvironmentKey, Variable)
+
+
 def state() -> list[object]:
     return [
         list(model.objects.order_by("pk").values())
-        for model in (Organization, Membership, Invite, Project, EnvironmentKey, Variable)
+        for model in (Organization, Membership, Invite, Project, *_OF_ENVIRONMENTS)
     ]
 
 
@@ -250,10 +253,12 @@ def test_a_project_is_started_renamed_and_deleted():
 
 def test_limits_and_pause_of_an_environment():
     client, production = signed_in("bob"), acme().production
-    client.post(f"{PROD}/settings/limits", {"concurrency_limit": "7"})
+    client.post(f"{PROD}/settings/limits", {"concurrency_limit": "7", "weight": "2.5"})
     client.post(f"{PROD}/settings/pause")
     production.refresh_from_db()
     assert (production.concurrency_limit, production.paused_at is not None) == (7, True)
+    assert production.weight == 2.5
+    assert 'value="2.5"' in client.get(f"{PROD}/settings").content.decode()
     client.post(f"{PROD}/settings/pause", {"answer": "resume"})
     production.refresh_from_db()
     assert production.paused_at is None
@@ -264,6 +269,14 @@ def test_a_limit_is_a_whole_number(limit):
     client = signed_in("alice")
     answer = client.post(f"{PROD}/settings/limits", {"concurrency_limit": limit})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "1001", "nan", "inf", "much"])
+def test_a_weight_is_a_number_within_its_bounds(weight):
+    client = signed_in("alice")
+    answer = client.post(f"{PROD}/settings/limits", {"concurrency_limit": "7", "weight": weight})
+    assert answer.status_code == 422
+    assert not Environment.objects.exclude(concurrency_limit=100, weight=1).exists()
 
 
 # -- Keys --------------------------------------------------------------------------------------

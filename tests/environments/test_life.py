@@ -114,11 +114,13 @@ def test_members_see_the_standard_environments_and_only_their_own_development():
 
 def test_a_branch_is_a_child_with_the_limits_of_its_parent():
     tenant = acme()
-    Environment.objects.filter(pk=tenant.preview.pk).update(concurrency_limit=7, burst_factor=2)
+    Environment.objects.filter(pk=tenant.preview.pk).update(
+        concurrency_limit=7, burst_factor=2, weight=3
+    )
     child = branch(tenant, "feature/cart")
     assert (child.parent, child.branch) == (tenant.preview, "feature/cart")
     assert (child.slug, child.type) == ("preview", "preview")
-    assert (child.concurrency_limit, child.burst_factor) == (7, 2)
+    assert (child.concurrency_limit, child.burst_factor, child.weight) == (7, 2, 3)
 
 
 def test_upserting_a_branch_again_finds_it():
@@ -213,6 +215,8 @@ def test_a_scope_that_mixes_tenants_finds_nothing():
     [
         ({"type": "moon"}, "environment_"),
         ({"burst_factor": 0.5}, "environment_burst_factor_is_at_least_one"),
+        ({"weight": 0}, "environment_weight_is_in_bounds"),
+        ({"weight": float("nan")}, "environment_weight_is_in_bounds"),
         ({"branch": "x"}, "environment_has_a_parent_iff_it_is_a_branch"),
         ({"type": "development"}, "environment_has_an_owner_iff_it_is_for_development"),
         ({"type": "staging"}, "environment_is_unique_per_type_in_its_project"),

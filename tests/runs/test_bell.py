@@ -60,7 +60,7 @@ def test_it_rings_for_a_queue_that_is_resumed_or_may_do_more(acme, rings):
 
 def test_it_rings_when_more_may_execute_at_once(acme, owner, rings):
     change_limits(owner, concurrency_limit=7, now=NOW)
-    change_limits(owner, concurrency_limit=7, now=NOW)
+    change_limits(owner, concurrency_limit=7, weight=2.0, now=NOW)
     assert rings == [str(acme.production.pk)]
 
 
@@ -71,12 +71,12 @@ def test_it_rings_when_the_staff_change_limits(acme, rings):
     browser = Client()
     browser.force_login(staff)
     url = reverse("admin:environments_environment_change", args=[acme.production.pk])
-    answer = browser.post(url, {"concurrency_limit": 8, "burst_factor": 1})
+    answer = browser.post(url, {"concurrency_limit": 8, "burst_factor": 1, "weight": 1})
     assert (answer.status_code, rings) == (302, [str(acme.production.pk)])
 
     organization = acme.organization
     url = reverse("admin:orgs_organization_change", args=[organization.pk])
     members = {f"memberships-{name}_FORMS": 0 for name in ("TOTAL", "INITIAL")}
-    fields = {"name": organization.name, "slug": organization.slug, "concurrency_limit": 9}
-    answer = browser.post(url, fields | members)
+    fields = {"name": organization.name, "slug": organization.slug, "weight": 1}
+    answer = browser.post(url, fields | members | {"concurrency_limit": 9})
     assert (answer.status_code, rings[1:]) == (302, [None])

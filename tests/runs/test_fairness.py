@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from apps.deployments.models import Queue
 from apps.environments.models import Environment
+from apps.environments.operations.life import change_limits
 from apps.orgs.models import Organization
-from apps.runs.models import EnvironmentSlots
+from apps.orgs.roles import Role
 from apps.runs.operations.exchange import exchange
 from apps.runs.operations.trigger import TriggerRequest, trigger_runs
 from tests import factories
@@ -113,12 +115,73 @@ def test_one_claim_for_all_environments_goes_by_their_weights(acme, worker):
     staging = Worker(version(acme.staging, "hello"))
     fill(acme.scope, {"": 30})
     fill(factories.key_scope(acme.staging), {"": 30})
-    EnvironmentSlots.objects.filter(pk=acme.production.pk).update(weight=3)
+    Environment.objects.filter(pk=acme.production.pk).update(weight=3)
     answers = exchange([], [worker.offer(), staging.offer()], now=NOW)
     assert Counter(answer.session_id for answer in answers) == {
         worker.session_id: 3,
         staging.session_id: 1,
     }
+
+
+@pytest.fixture
+def rivals(acme, worker, charlie):
+    """Two organizations with more waiting than places, and more places than one claim fills."""
+    fill(acme.scope, {"": 130})
+    fill(charlie.scope, {"": 130})
+    return {"acme": worker, "globex": Worker(charlie.production.promotion.version)}
+
+
+def started(workers, claims):
+    """How many runs of each worker are executed, while one server claims for all at once."""
+    seen: Counter[str] = Counter()
+    names = {one.session_id: name for name, one in workers.items()}
+    for turn in range(claims):
+        answers = exchange([], [one.offer() for one in workers.values()], now=later(turn))
+        seen.update(names[answer.session_id] for answer in answers)
+        for name, one in workers.items():
+            works = [a.message for a in answers if names[a.session_id] == name]
+            one.say(*[completed(work) for work in works], now=later(turn))
+    return seen
+
+
+def weigh(organization, weight):
+    Organization.objects.filter(pk=organization.pk).update(weight=weight)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_organizations_are_served_by_their_weights(acme, rivals, settings, batch):
+    settings.LIMITS = replace(settings.LIMITS, claim_batch=batch)
+    assert started(rivals, 16 // batch) == {"acme": 8, "globex": 8}
+    weigh(acme.organization, 3)  # holds from the next claim on
+    assert started(rivals, 48 // batch) == {"acme": 36, "globex": 12}
+    weigh(acme.organization, 1)
+    assert started(rivals, 16 // batch) == {"acme": 8, "globex": 8}
+
+
+def test_an_organization_with_many_environments_counts_as_one(acme, rivals, settings):
+    settings.LIMITS = replace(settings.LIMITS, claim_batch=6)
+    rivals["staging"] = Worker(version(acme.staging, "hello"))
+    fill(factories.key_scope(acme.staging), {"": 100})
+    assert started(rivals, 10) == {"acme": 15, "staging": 15, "globex": 30}
+
+
+def test_environments_are_served_by_their_weights(acme, worker, settings):
+    settings.LIMITS = replace(settings.LIMITS, claim_batch=2)
+    workers = {"production": worker, "staging": Worker(version(acme.staging, "hello"))}
+    for environment in (acme.production, acme.staging):
+        fill(factories.key_scope(environment), {"": 40})
+    owner = factories.user_scope(acme.production, acme.owner, Role.OWNER)
+    change_limits(owner, weight=3.0, now=NOW)
+    assert started(workers, 16) == {"production": 24, "staging": 8}
+
+
+def test_an_organization_that_was_idle_does_not_catch_up(acme, worker, charlie, settings):
+    settings.LIMITS = replace(settings.LIMITS, claim_batch=2)
+    fill(acme.scope, {"": 130})
+    workers = {"acme": worker, "globex": Worker(charlie.production.promotion.version)}
+    assert started(workers, 20) == {"acme": 40}
+    fill(charlie.scope, {"": 100})
+    assert started(workers, 10) == {"acme": 10, "globex": 10}
 
 
 def test_an_organization_with_much_takes_no_turn_of_another(acme, worker, charlie):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from sys import float_info
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -165,6 +166,16 @@ class StrictIntegerField(serializers.IntegerField):
         if isinstance(data, bool) or not isinstance(data, int | float) or data != int(data):
             raise serializers.ValidationError("must be a whole number")
         return int(data)
+
+
+class StrictNumberField(serializers.FloatField):
+    """A finite number, as a number."""
+
+    def to_internal_value(self, data: Any) -> float:
+        is_number = isinstance(data, int | float) and not isinstance(data, bool)
+        if not is_number or not abs(data) <= float_info.max:
+            raise serializers.ValidationError("must be a number")
+        return float(data)
 
 
 def is_storable(text: str) -> bool:

@@ -13,8 +13,10 @@ from apps.api.serializers.base import (
     Shape,
     StrictBooleanField,
     StrictIntegerField,
+    StrictNumberField,
 )
 from apps.environments.policy import CONCURRENCY_AT_MOST
+from apps.orgs.policy import LEAST_WEIGHT, MOST_WEIGHT
 
 BRANCHED = "preview"
 
@@ -93,6 +95,9 @@ class ProjectEnvironmentShape(Shape):
     paused = serializers.SerializerMethodField()
     concurrencyLimit = serializers.IntegerField(source="concurrency_limit")
     burstFactor = serializers.FloatField(source="burst_factor")
+    weight = serializers.FloatField(
+        help_text="Its share of what starts, beside its organization's other environments."
+    )
     createdAt = serializers.DateTimeField(source="created_at")
 
     def get_paused(self, environment: Any) -> bool:
@@ -101,9 +106,18 @@ class ProjectEnvironmentShape(Shape):
 
 
 class EnvironmentLimitsBody(Body):
-    """How many runs an environment executes at once."""
+    """How many runs an environment executes at once, its share beside others, or both."""
 
-    concurrencyLimit = StrictIntegerField(min_value=0, max_value=CONCURRENCY_AT_MOST)
+    concurrencyLimit = StrictIntegerField(
+        required=False, min_value=0, max_value=CONCURRENCY_AT_MOST
+    )
+    weight = StrictNumberField(required=False, min_value=LEAST_WEIGHT, max_value=MOST_WEIGHT)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One of them at least."""
+        if not attrs:
+            raise serializers.ValidationError("say a concurrencyLimit or a weight")
+        return attrs
 
 
 class LevelShape(Shape):

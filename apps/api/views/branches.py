@@ -46,19 +46,23 @@ class EnvironmentList(Endpoint):
 
 
 class EnvironmentLimits(Endpoint):
-    """How many runs an environment executes at once."""
+    """How many runs an environment executes at once, and its share beside others."""
 
     @extend_schema(
         operation_id="change_environment_limits",
-        summary="Say how many runs an environment executes at once",
+        summary="Say how many runs an environment executes at once, and its share beside others",
         request=EnvironmentLimitsBody,
         responses={200: ProjectEnvironmentShape, **errors(400, 401, 403, 404)},
     )
     @accepts(key=False, person=True)
     def put(self, request: Request, ref: str, env: str) -> Response:
-        limit = read(_LIMITS, request.data)["concurrencyLimit"]
-        scope = self.scope_in(ref, env)
-        changed = life.change_limits(scope, concurrency_limit=limit, now=self.now)
+        asked = read(_LIMITS, request.data)
+        changed = life.change_limits(
+            self.scope_in(ref, env),
+            concurrency_limit=asked.get("concurrencyLimit"),
+            weight=asked.get("weight"),
+            now=self.now,
+        )
         return Response(ProjectEnvironmentShape(changed).data)
 
 

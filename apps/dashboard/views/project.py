@@ -59,13 +59,21 @@ def settings(request: PageRequest, place: Place) -> HttpResponseBase:
 @require_POST
 @in_environment(Permission.ENVIRONMENTS_WRITE)
 def limits(request: PageRequest, place: Place) -> HttpResponse:
-    """Say how many runs the environment executes at once."""
+    """Say how many runs the environment executes at once, and its share beside others."""
     said = request.POST.get("concurrency_limit", "")
     if not said.isdecimal() or len(said) > 9:
         raise Invalid("The limit must be a whole number")
-    life.change_limits(place.scope, concurrency_limit=int(said), now=clock.now())
+    weight = _weight(request.POST.get("weight", ""))
+    life.change_limits(place.scope, concurrency_limit=int(said), weight=weight, now=clock.now())
     messages.success(request, f"At most {int(said):,} runs execute here at once.")
     return _back(place)
+
+
+def _weight(said: str) -> float | None:
+    try:
+        return float(said) if said else None
+    except ValueError:
+        raise Invalid("The weight must be a number") from None
 
 
 @require_POST

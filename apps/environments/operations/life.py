@@ -27,10 +27,15 @@ from apps.orgs.audit import record
 from apps.orgs.models import Membership
 from apps.orgs.operations.organizations import create_organization
 from apps.orgs.permissions import Permission, require
+from apps.orgs.policy import check_weight
 from apps.orgs.queries import organization_scope
 from apps.projects.models import Project
 from apps.projects.operations import create_project
 
+_CHANGES = {
+    "concurrency_limit": "environment.limit_changed",
+    "weight": "environment.weight_changed",
+}
 _STANDARD = (EnvironmentType.PRODUCTION, EnvironmentType.STAGING, EnvironmentType.PREVIEW)
 
 
@@ -103,6 +108,7 @@ def upsert_branch(scope: Scope, *, branch: str, now: datetime) -> Environment:
         branch=branch,
         concurrency_limit=parent.concurrency_limit,
         burst_factor=parent.burst_factor,
+        weight=parent.weight,
         created_at=now,
     )
     _record(scope, child, "branch.created", now=now)
@@ -153,22 +159,45 @@ def resume_environment(scope: Scope, *, now: datetime) -> Environment:
 
 
 @transaction.atomic
-def change_limits(scope: Scope, *, concurrency_limit: int, now: datetime) -> Environment:
-    """Say how many runs this environment executes at once; raises Invalid."""
+def change_limits(
+    scope: Scope,
+    *,
+    concurrency_limit: int | None = None,
+    weight: float | None = None,
+    now: datetime,
+) -> Environment:
+    """Say how many runs this environment executes at once, and what its share is beside others.
+
+    None leaves what is. Raises Invalid.
+    """
     require(scope.actor, Permission.ENVIRONMENTS_WRITE)
-    if not 0 <= concurrency_limit <= policy.CONCURRENCY_AT_MOST:
-        reason = f"must be from 0 to {policy.CONCURRENCY_AT_MOST:,}"
-        raise Invalid(f"The limit {reason}", detail={"concurrency_limit": [reason]})
+    if concurrency_limit is not None:
+        policy.check_concurrency(concurrency_limit)
+    if weight is not None:
+        check_weight(weight)
     environment = _locked(scope)
-    before, environment.concurrency_limit = environment.concurrency_limit, concurrency_limit
-    if before != concurrency_limit:
-        environment.save(update_fields=["concurrency_limit"])
-        target = ("environment", environment.id)
-        detail = {"before": before, "after": concurrency_limit}
-        action = "environment.limit_changed"
-        record(scope.organization, action=action, target=target, detail=detail, now=now)
+    if _changed(scope, environment, "concurrency_limit", concurrency_limit, now=now):
         publish(EnvironmentLimitsChanged(environment_id=environment.id, at=now))
+    _changed(scope, environment, "weight", weight, now=now)
     return environment
+
+
+def _changed(
+    scope: Scope, environment: Environment, name: str, value: float | None, *, now: datetime
+) -> bool:
+    before = getattr(environment, name)
+    if value is None or value == before:
+        return False
+    setattr(environment, name, value)
+    environment.save(update_fields=[name])
+    record(
+        scope.organization,
+        action=_CHANGES[name],
+        target=("environment", environment.id),
+        detail={"before": before, "after": value},
+        now=now,
+    )
+    return True
 
 
 def _create_development(

@@ -3,10 +3,11 @@
 --
 -- A place is one free slot of one session. Environments, their queues in turn and the lanes of these
 -- in turn are looked through for runs that fit, those that have some are locked from the top down,
--- and each level cuts what the one below offers to its room: lane, queue, environment, organization. What wins a place is decided by
--- virtual time: a start moves a lane, its queue and (below an organization's limit) its environment
--- on by 1/weight, and who is behind comes first; nobody comes from further back than where the
--- others are. A run fits a place when it is locked to the place's version, or not locked and that
+-- and each level cuts what the one below offers to its room: lane, queue, environment, organization.
+-- What wins a place is decided by virtual time: a start moves a lane, its queue, its environment and
+-- its organization on by 1/weight, and who is behind comes first; nobody comes from further back
+-- than where the others are. An organization has no row: where it is, is on those of its
+-- environments. A run fits a place when it is locked to the place's version, or not locked and that
 -- version is the current one, and the machine preset agrees. The cost follows the queues and lanes
 -- with room, not the backlog: those that are full, empty or held by their rate are not in the index.
 --
@@ -37,7 +38,8 @@ supply AS MATERIALIZED (
 wanted AS MATERIALIZED (
     SELECT e.id AS environment_id, e.organization_id, e.concurrency_limit AS base,
            floor(e.concurrency_limit * e.burst_factor)::int AS ceiling,
-           g.concurrency_limit AS organization_limit, least(p.seats, %(most)s::int) AS seats
+           g.concurrency_limit AS organization_limit, e.weight, g.weight AS organization_weight,
+           least(p.seats, %(most)s::int) AS seats
     FROM (SELECT environment_id, sum(seats)::int AS seats FROM supply GROUP BY 1) AS p
     JOIN environments_environment e ON e.id = p.environment_id
     JOIN orgs_organization g ON g.id = e.organization_id
@@ -65,7 +67,7 @@ limited AS MATERIALIZED (
     JOIN runs_environmentslots s ON s.environment_id = e.id
 ),
 ours AS MATERIALIZED (
-    SELECT environment_id, used, clock, turn, tag, weight
+    SELECT environment_id, used, clock, turn, tag, organization_tag
     FROM runs_environmentslots
     WHERE environment_id IN (
         SELECT environment_id FROM wanted UNION ALL SELECT environment_id FROM limited
@@ -80,10 +82,16 @@ organization AS MATERIALIZED (
     HAVING count(o.environment_id) = count(*)
 ),
 environment AS MATERIALIZED (
-    SELECT w.environment_id, w.organization_id, w.base, w.seats, o.clock, o.weight,
+    SELECT w.environment_id, w.organization_id, w.base, w.seats, o.clock, w.weight,
            w.organization_limit IS NOT NULL AS is_limited,
            least(w.ceiling - o.used, g.room) AS room, g.room AS organization_room,
-           greatest(o.turn, g.clock) AS turn,
+           greatest(o.turn, g.clock, max(o.tag) OVER (PARTITION BY w.organization_id)) AS turn,
+           w.organization_weight,
+           greatest(
+               max(o.organization_tag) OVER (PARTITION BY w.organization_id)
+               + 1 / w.organization_weight,
+               max(o.organization_tag) OVER ()
+           ) AS organization_start,
            (
                SELECT 2 * w.seats / greatest(count(*), 1) + 2
                FROM (
@@ -251,6 +259,7 @@ in_environment AS (
 ),
 seated AS (
     SELECT c.*, e.organization_id, e.is_limited, e.organization_room, e.turn, e.weight,
+           e.organization_start, e.organization_weight,
            row_number() OVER (
                PARTITION BY c.environment_id, c.version_id, c.machine ORDER BY c.place
            ) AS seat
@@ -259,7 +268,7 @@ seated AS (
     WHERE c.place <= e.room
 ),
 in_organization AS (
-    SELECT s.*, p.session_id, coalesce(s.turn, 0) + (s.place - 1) / s.weight AS environment_tag,
+    SELECT s.*, p.session_id, s.turn + (s.place - 1) / s.weight AS environment_tag,
            row_number() OVER (
                PARTITION BY s.organization_id
                ORDER BY s.turn + (s.place - 1) / s.weight, s.place, s.order_at, s.run_id
@@ -268,10 +277,11 @@ in_organization AS (
     JOIN place p USING (environment_id, version_id, machine, seat)
 ),
 chosen AS MATERIALIZED (
-    SELECT *
+    SELECT *, organization_start + (nth_of_organization - 1) / organization_weight
+               AS organization_tag
     FROM in_organization
     WHERE NOT is_limited OR nth_of_organization <= organization_room
-    ORDER BY CASE WHEN is_limited THEN nth_of_organization ELSE place END, place, run_id
+    ORDER BY organization_tag, place, run_id
     LIMIT %(most)s
 ),
 held AS MATERIALIZED (
@@ -289,7 +299,7 @@ run AS (
     FROM chosen c
     WHERE r.id = c.run_id AND c.run_id IN (SELECT run_id FROM held) AND r.status = 'QUEUED'
     RETURNING r.*, c.session_id, c.lane_id, c.slots_id, c.version_id AS place_version_id, c.place,
-              c.tag, c.queue_tag, c.environment_tag
+              c.tag, c.queue_tag, c.environment_tag, c.organization_tag
 ),
 of_lane AS MATERIALIZED (
     SELECT lane_id, count(*)::int AS taken, max(tag) AS tag FROM run GROUP BY lane_id
@@ -406,11 +416,10 @@ queue_held AS (
 used AS (
     UPDATE runs_environmentslots s
     SET used = s.used + t.taken, clock = greatest(s.clock, t.queue_tag),
-        turn = CASE WHEN e.is_limited THEN t.tag + 1 / e.weight ELSE s.turn END,
-        tag = CASE WHEN e.is_limited THEN t.tag ELSE s.tag END
+        turn = t.tag + 1 / e.weight, tag = t.tag, organization_tag = t.organization_tag
     FROM (
         SELECT environment_id, count(*) AS taken, max(queue_tag) AS queue_tag,
-               max(environment_tag) AS tag
+               max(environment_tag) AS tag, max(organization_tag) AS organization_tag
         FROM run GROUP BY environment_id
     ) AS t
     JOIN environment e USING (environment_id)

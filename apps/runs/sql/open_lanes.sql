@@ -67,8 +67,8 @@ queue_made AS (
     RETURNING id, environment_id, queue, key_cap, key_weights
 ),
 slots AS (
-    INSERT INTO runs_environmentslots (environment_id, used, clock, turn, tag, weight)
-    SELECT DISTINCT environment_id, 0, 0, 0, 0, 1 FROM queue_made
+    INSERT INTO runs_environmentslots (environment_id, used, clock, turn, tag, organization_tag)
+    SELECT DISTINCT environment_id, 0, 0, 0, 0, 0 FROM queue_made
     ON CONFLICT DO NOTHING
 ),
 closed AS (

@@ -16,12 +16,14 @@ _ENVIRONMENTS: list[Column] = [
     ("STATE", lambda found: "paused" if found.paused else "open"),
     ("LIMIT", lambda found: found.concurrency_limit),
     ("BURST", lambda found: f"x {found.burst_factor:g}" if found.burst_factor != 1 else ""),
+    ("WEIGHT", lambda found: f"{found.weight:g}" if found.weight != 1 else ""),
     ("ID", lambda found: found.id),
 ]
 _ENVIRONMENT: list[Column] = [
     ("environment", lambda found: found.slug),
     ("branch", lambda found: found.branch),
     ("limit", lambda found: found.concurrency_limit),
+    ("weight", lambda found: found.weight),
     ("id", lambda found: found.id),
 ]
 _BRANCHES: list[Column] = [
@@ -71,12 +73,27 @@ def concurrency(session: Session) -> None:
 
 
 @environments.command()
-@click.argument("runs", metavar="RUNS", type=click.IntRange(0, 1_000_000))
+@click.argument("runs", metavar="[RUNS]", required=False, type=click.IntRange(0, 1_000_000))
+@click.option(
+    "--weight",
+    type=click.FloatRange(0.001, 1_000),
+    metavar="SHARE",
+    help="Its share of what starts, beside the organization's other environments, which have 1.",
+)
 @pass_session
-def limit(session: Session, runs: int) -> None:
-    """Let RUNS execute at once: in dev, unless --env says otherwise."""
+def limit(session: Session, runs: int | None, weight: float | None) -> None:
+    """Let RUNS execute at once, or set the weight: in dev, unless --env says.
+
+    \b
+    holdfast environments limit 50 --env prod
+    holdfast environments limit --weight 3 --env prod
+    """
+    if runs is None and weight is None:
+        raise CliError("Say RUNS, --weight, or both.", Exit.USAGE)
     project = session.require_project_ref()
-    changed = session.personal().environments.limit(project, session.environment, runs)
+    changed = session.personal().environments.limit(
+        project, session.environment, runs, weight=weight
+    )
     session.output.show(changed, _ENVIRONMENT)
 
 

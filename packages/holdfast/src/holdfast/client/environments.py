@@ -27,6 +27,7 @@ class Environment(Result):
         paused: Whether no run starts here.
         concurrency_limit: How many runs one queue alone may execute at once.
         burst_factor: How far beyond it several queues together may go.
+        weight: Its share of what starts, beside other environments of the organization.
         created_at: When it was made.
     """
 
@@ -36,6 +37,7 @@ class Environment(Result):
     type: str
     concurrency_limit: int
     burst_factor: float = 1.0
+    weight: float = 1.0
     paused: bool = False
     branch: str | None = None
     created_at: datetime | None = None
@@ -103,9 +105,27 @@ class Environments(PersonalGroup[Transport]):
         return self._tell("POST", path("projects", project, environment, "resume"))
 
     @operation
-    def limit(self, project: str, environment: str, concurrency_limit: int) -> Flow[Environment]:
-        """Say how many runs execute at once: 0 to 1,000,000."""
-        body = {"concurrencyLimit": concurrency_limit}
+    def limit(
+        self,
+        project: str,
+        environment: str,
+        concurrency_limit: int | None = None,
+        *,
+        weight: float | None = None,
+    ) -> Flow[Environment]:
+        """Say how many runs execute at once, what the share beside others is, or both.
+
+        Args:
+            project: A ref, ``proj_…``.
+            environment: dev, staging, prod or preview.
+            concurrency_limit: Runs at once, 0 to 1,000,000; as it was when None.
+            weight: The share of what starts, beside other environments of the organization: 0.001
+                to 1,000, where each has 1 unless it says; as it was when None.
+
+        Raises:
+            BadRequestError: Neither was said, or one is out of its bounds.
+        """
+        body = {"concurrencyLimit": concurrency_limit, "weight": weight}
         return self._ask(Environment, "PUT", path("projects", project, environment, "limits"), body)
 
     @operation
