@@ -43,6 +43,7 @@ class Redis:
             "--unixsocketperm", "700", "--dir", str(self.data), "--save", "300", "1",
             "--appendonly", "no", "--stop-writes-on-bgsave-error", "no",
             "--maxclients", "2000", "--daemonize", "no",
+            "--hz", "2",  # housekeeping; ten times a second, it costs more than what we ask of it
         ]  # fmt: skip
         return Program(
             name="redis",
