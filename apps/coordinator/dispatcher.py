@@ -148,7 +148,7 @@ class Dispatcher:
                 async with asyncio.timeout(limits().poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                self._hope = Look.CLAIM  # whatever was not heard
+                self._hope = max(self._hope, Look.PERHAPS)  # whatever was not heard
             self._wake.clear()
             await self._guarded(self._turn)
 
