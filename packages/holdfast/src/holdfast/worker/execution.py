@@ -189,6 +189,10 @@ class Executions:
         """Note how many the kernel has killed by now; later ones may be the end of a run."""
         self._memory_kills = (self._memory_kills[1], linux.out_of_memory_kills())
 
+    def forget_memory_kills(self) -> None:
+        """What the kernel has killed by now was no run of those that come."""
+        self._memory_kills = (linux.out_of_memory_kills(),) * 2
+
     def kill(self, run: Run, verdict: Verdict) -> None:
         """Kill a run's process; the verdict is told when it is really gone."""
         if run.process is not None and run.verdict is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 
@@ -28,6 +29,7 @@ class HeldRuns:
         self._connection = connection
         self._on_empty = on_empty
         self._by_id: dict[str, Run] = {}
+        self._are_any = asyncio.Event()
         self.leaving = 0
 
     def __len__(self) -> int:
@@ -49,6 +51,11 @@ class HeldRuns:
     def add(self, run: Run) -> None:
         """Answer for a run from now on."""
         self._by_id[run.id] = run
+        self._are_any.set()
+
+    async def wait_for_any(self) -> None:
+        """Return as soon as a run is held."""
+        await self._are_any.wait()
 
     def get(self, run: str) -> Run | None:
         """The run of this id in whatever generation."""
@@ -75,6 +82,7 @@ class HeldRuns:
             run.process.kill()
         run.process = None
         if not self._by_id:
+            self._are_any.clear()
             self._on_empty()
 
     def report(self, run: Run, report: Completed | Failed | Rejected | Suspended) -> None:

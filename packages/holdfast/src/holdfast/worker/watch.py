@@ -47,6 +47,9 @@ class Watch:
     async def run(self) -> None:
         """Look at leases and limits until the end."""
         for tick in itertools.count():
+            if not self._held:
+                await self._held.wait_for_any()
+                self._executions.forget_memory_kills()
             await asyncio.sleep(limits.INTERVAL_SECONDS)
             is_long_look = tick % _TICKS_PER_LOOK == 0
             self._fence()
