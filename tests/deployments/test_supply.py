@@ -137,6 +137,12 @@ def pid_of(hall, instance):
     return wait_until(pid)
 
 
+def test_a_pool_with_nothing_to_do_costs_two_statements(reconcile, django_assert_num_queries):
+    ship(now=long_ago())
+    with django_assert_num_queries(2):
+        reconcile()
+
+
 def test_a_ready_run_starts_a_worker_at_once(hall, reconcile):
     version = ship(now=long_ago())
     reconcile()

@@ -93,6 +93,8 @@ def reconcile_pool(pool_name: str, *, clock: Clock, provider: Provider | None = 
     provider = provider or provider_of(pool)
     asked_at = clock()
     seen = {observed.instance: observed for observed in provider.list()}
+    if not seen and not _may_act(pool, provider, asked_at=asked_at):
+        return
     decided = _decide(pool, seen, asked_at=asked_at)
     if decided.ended:
         _let_go(decided.ended, now=clock())
@@ -125,6 +127,15 @@ def lacks_worker(environment_id: UUID, *, now: datetime) -> bool:
         disconnected_at=None,
         seen_at__gt=now - _silence(),
     ).exists()
+
+
+def _may_act(pool: Pool, provider: Provider, *, asked_at: datetime) -> bool:
+    """Whether there may be anything to do though the provider has nothing, as when all is idle."""
+    if provider.capabilities.checkpoint:
+        return True  # images may wait to be thawed
+    since = asked_at - timedelta(seconds=limits().worker_idle_seconds)
+    (found,) = sql.rows(sql.load("runs", "pool_may_act"), {"pool": pool.pk, "since": since})
+    return bool(found["may_act"])
 
 
 @dataclass(slots=True)
