@@ -230,6 +230,8 @@ SPECTACULAR_SETTINGS = {
         "BatchStatusEnum": "apps.api.serializers.triggers.BATCH_STATUSES",
         "DeploymentStatusEnum": "apps.api.serializers.deployments.STATUSES",
         "TokenStatusEnum": "apps.api.serializers.waitpoints.TOKEN_STATUSES",
+        "PauseEnum": ["pause", "resume"],
+        "QueueTargetEnum": ["id", "task", "custom"],
     },
 }
 

@@ -17,7 +17,7 @@ DEFAULT_LIMIT = 1024 * 1024
 class AnyContentTypeJSONParser(BaseParser):
     """JSON irrespective of content type; some clients post it as text/plain, or as nothing."""
 
-    media_type = "*/*"
+    media_type = "application/json"  # what the document says; nothing else is looked at
 
     def parse(
         self,
