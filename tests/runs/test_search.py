@@ -117,7 +117,7 @@ def test_a_rare_status_is_looked_for_within_a_bound_and_further_on_demand(
     others = [trigger(acme.scope) for _ in range(4)][::-1]
     first = found(acme, statuses=("DELAYED",))
     assert first.items == []
-    assert first.searched_to == search.created_at(others[2])
+    assert first.searched_to == created_at(others[2])
     second = found(acme, CursorPage(size=50, after=first.next), statuses=("DELAYED",))
     assert (ids(second), second.next, second.searched_to) == ([rare], None, None)
 
@@ -129,7 +129,7 @@ def test_the_way_back_is_bounded_too(acme, worker, monkeypatch):
     wanted = {"statuses": ("DELAYED",)}
     first = found(acme, CursorPage(size=50, before=oldest), **wanted)
     assert (first.items, first.previous) == ([], runs[2])
-    assert first.searched_to == search.created_at(runs[2])
+    assert first.searched_to == created_at(runs[2])
     second = found(acme, CursorPage(size=50, before=first.previous), **wanted)
     assert (second.items, second.previous, second.searched_to) == ([], None, None)
 
