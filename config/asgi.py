@@ -1,5 +1,6 @@
 """The web process: REST API, admin, worker sockets."""
 
+import gc
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -11,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = handler.application()
 
 from django.conf import settings  # noqa: E402
+from django.urls import get_resolver  # noqa: E402
 
 from apps.api.trigger_route import TriggerRoute  # noqa: E402 -- needs the app registry
 from apps.coordinator.routes import sockets as workers  # noqa: E402
@@ -23,3 +25,9 @@ short = http if settings.OTEL_EXPORTER_OTLP_ENDPOINT else TriggerRoute(http)
 application = ProtocolTypeRouter(
     {"http": with_streams(short), "websocket": URLRouter([*workers, *watchers])}
 )
+
+# Load every view now, since the first request would do so while all others wait behind it, and
+# spare what is there by now from collections, which would stop the process for 0.1 s each.
+list(get_resolver().reverse_dict)
+gc.collect()
+gc.freeze()
