@@ -18,7 +18,7 @@ from holdfast.cli.indexing import Indexer, IndexFailed
 from holdfast.cli.output import Output, duration
 from holdfast.cli.session import Session, Target, here, pass_session
 from holdfast.cli.tree import Command
-from holdfast.cli.watching import changes
+from holdfast.cli.watching import changes, look
 from holdfast.cli.worker_events import WorkerLines, refusal
 from holdfast.client import HoldfastClient
 from holdfast.project import Project
@@ -108,8 +108,9 @@ class Development:
             raise self._failure
 
     async def _watch(self, client: HoldfastClient) -> None:
+        before = look(self._project)
         await self._reload(client, changed=[])
-        async for changed in changes(self._project):
+        async for changed in changes(self._project, since=before):
             await self._reload(client, changed=changed)
 
     async def _reload(self, client: HoldfastClient, *, changed: list[Path]) -> None:

@@ -16,9 +16,9 @@ _INTERVAL_SECONDS = 0.1
 _REST_PER_LOOK = 9
 
 
-async def changes(project: Project) -> AsyncIterator[list[Path]]:
+async def changes(project: Project, *, since: Snapshot) -> AsyncIterator[list[Path]]:
     """Which files have changed, each time when they have come to rest."""
-    before = look(project)
+    before = since
     while True:
         before, changed = await _next_change(project, before)
         yield changed
