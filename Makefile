@@ -95,7 +95,7 @@ screenshots: $(STAMP) $(ASSETS) ## Pictures of all pages, light and dark, wide a
 	@$(BIN)/pytest -q tests/browser/test_pages.py --screenshots=docs/images
 
 .PHONY: bench
-bench: $(STAMP) ## Figures and aims, one JSON line each (ONLY="triggers runs": sections)
+bench: $(STAMP) $(ASSETS) ## Figures and aims, one JSON line each (ONLY="triggers runs": sections)
 	@$(BIN)/python -m bench $(ONLY)
 
 .PHONY: bench-sleepers
