@@ -11,9 +11,10 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 
 from apps.core import transactions
 from apps.core.transactions import is_transient
+from holdfast.protocol import Execute
 from tests import factories
 from tests.runs import callers
-from tests.runs.engine import Worker, illegal_moves, version
+from tests.runs.engine import Worker, execute, illegal_moves, version
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +68,12 @@ def acme() -> factories.Tenant:
 @pytest.fixture
 def worker(acme) -> Worker:
     return Worker(version(acme.production, "hello", "parent"))
+
+
+@pytest.fixture
+def work(acme, worker) -> Execute:
+    """A run that the worker executes."""
+    return execute(acme.scope, worker)
 
 
 @pytest.fixture

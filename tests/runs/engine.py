@@ -184,6 +184,14 @@ def kinds(run: UUID | str) -> list[str]:
     return list(events.values_list("kind", flat=True))
 
 
+def execute(scope: Scope, worker: Worker, task: str = "hello") -> Execute:
+    """A new run, claimed and started by this worker, which finds nothing else ready."""
+    trigger(scope, task)
+    (work,) = worker.claim()
+    worker.start(work)
+    return work
+
+
 def illegal_moves() -> list[str]:
     """Every move that the events tell of and that ALLOWED does not know."""
     seen: dict[UUID, RunStatus] = {}

@@ -27,6 +27,7 @@ from tests.runs.engine import (
     NOW,
     Worker,
     completed,
+    execute,
     get,
     kinds,
     later,
@@ -40,24 +41,6 @@ from tests.runs.threads import together
 pytestmark = pytest.mark.django_db
 
 _ROUNDS = 8
-
-
-@pytest.fixture
-def worker(acme):
-    return Worker(version(acme.production, "hello"))
-
-
-@pytest.fixture
-def work(acme, worker):
-    """A run that the worker executes."""
-    return execute(acme, worker)
-
-
-def execute(acme, worker):
-    trigger(acme.scope)
-    (work,) = worker.claim()
-    worker.start(work)
-    return work
 
 
 def send(acme, work, data='"yes"', *, key="approval", now=NOW, **options):
@@ -120,7 +103,7 @@ def test_input_is_kept_from_the_trigger_on(acme, worker):
 
 
 def test_each_item_wakes_only_who_waits_for_it(acme, worker):
-    first, second = execute(acme, worker), execute(acme, worker)
+    first, second = execute(acme.scope, worker), execute(acme.scope, worker)
     wait_for_input(worker, first)
     wait_for_input(worker, second, 1)
     send(acme, first, key="other")
@@ -133,7 +116,7 @@ def test_each_item_wakes_only_who_waits_for_it(acme, worker):
 
 
 def test_items_are_counted_for_each_name_of_each_run(acme, worker):
-    first, second = execute(acme, worker), execute(acme, worker)
+    first, second = execute(acme.scope, worker), execute(acme.scope, worker)
     sent = [
         send(acme, first, key="a").seq,
         send(acme, first, key="b").seq,
@@ -156,7 +139,7 @@ def test_nothing_in_time_resumes_with_word_of_that(worker, work):
 
 
 def test_a_time_that_is_over_resumes_at_once_and_an_item_wins(acme, worker):
-    late, lucky = execute(acme, worker), execute(acme, worker)
+    late, lucky = execute(acme.scope, worker), execute(acme.scope, worker)
     send(acme, lucky)
     for work in (late, lucky):
         wait_for_input(worker, work, seconds=-1)
@@ -203,7 +186,7 @@ def test_the_page_says_which_input_a_run_waits_for(acme, worker, work):
     wait_for_input(worker, work)
     assert "It waits for input 'approval'," in queries.explain(acme.scope, run_id)
 
-    other = execute(acme, worker)
+    other = execute(acme.scope, worker)
     wait_for_input(worker, other, seconds=60)
     text = queries.explain(acme.scope, parse_public_id("run", other.run))
     assert f"for input 'approval', until {later(60):%Y-%m-%d %H:%M:%S} UTC" in text
@@ -317,7 +300,7 @@ def test_the_same_key_finds_the_same_wait(acme, work):
 @pytest.mark.django_db(transaction=True)
 def test_an_item_and_a_wait_at_the_same_moment_do_not_miss_each_other(acme, worker):
     for _ in range(_ROUNDS):
-        work = execute(acme, worker)
+        work = execute(acme.scope, worker)
         together(lambda: send(acme, work), lambda: wait_for_input(worker, work))  # noqa: B023
         (resume,) = worker.resume()
         worker.say(completed(work, generation=resume.generation))
@@ -333,7 +316,7 @@ def test_items_at_the_same_moment_are_all_kept_in_one_order(acme, work):
 @pytest.mark.django_db(transaction=True)
 def test_an_item_and_the_end_of_its_run_at_the_same_moment(acme, worker):
     for _ in range(_ROUNDS):
-        work = execute(acme, worker)
+        work = execute(acme.scope, worker)
         together(lambda: worker.say(completed(work)), lambda: _tried(acme, work))  # noqa: B023
         run = get(work.run)
         late = RunEvent.objects.filter(run_id=run.pk, kind="input", status=run.status)

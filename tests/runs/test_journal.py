@@ -19,6 +19,7 @@ from tests.runs.engine import (
     Worker,
     ask,
     completed,
+    execute,
     failed,
     get,
     kinds,
@@ -62,10 +63,7 @@ def worker(acme):
 @pytest.fixture
 def work(acme, worker):
     """A durable run that a worker executes."""
-    trigger(acme.scope, "parent")
-    (work,) = worker.claim()
-    worker.start(work)
-    return work
+    return execute(acme.scope, worker, "parent")
 
 
 @pytest.fixture

@@ -123,14 +123,6 @@ def test_charlies_worker_cannot_take_alices_session(acme, worker, charlie):
 # -- Coming back -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def work(acme, worker):
-    trigger(acme.scope)
-    (work,) = worker.claim()
-    worker.start(work)
-    return work
-
-
 def test_a_worker_that_is_back_within_its_lease_keeps_its_runs(acme, worker, work):
     opened(acme, hello(worker))
     close_session(worker.session_id, coordinator=HERE, now=later(1))

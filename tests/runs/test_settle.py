@@ -34,15 +34,6 @@ from tests.runs.engine import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def work(acme, worker):
-    """A run that the worker has started."""
-    trigger(acme.scope)
-    (work,) = worker.claim()
-    worker.start(work)
-    return work
-
-
 def changed(work, *operations, **fields) -> MetadataChanged:
     given = {"run": work.run, "generation": work.generation, "operations": list(operations)}
     return MetadataChanged(**given | fields)

@@ -26,12 +26,12 @@ from tests.runs.engine import (
     NOW,
     Worker,
     completed,
+    execute,
     failed,
     get,
     kinds,
     later,
     suspended,
-    trigger,
     unsound,
     version,
 )
@@ -40,24 +40,6 @@ from tests.runs.threads import one_before_other, together
 pytestmark = pytest.mark.django_db
 
 _ROUNDS = 8
-
-
-@pytest.fixture
-def worker(acme):
-    return Worker(version(acme.production, "hello"))
-
-
-@pytest.fixture
-def work(acme, worker):
-    """A run that the worker executes."""
-    return execute(acme, worker)
-
-
-def execute(acme, worker):
-    trigger(acme.scope)
-    (work,) = worker.claim()
-    worker.start(work)
-    return work
 
 
 def token(acme, **options):
@@ -108,7 +90,7 @@ def test_a_time_that_is_over_resumes_at_once(worker, work, seconds):
 
 
 def test_a_time_is_exact_whatever_order_times_come_in(acme, worker):
-    works = [execute(acme, worker) for _ in range(3)]
+    works = [execute(acme.scope, worker) for _ in range(3)]
     for work, seconds in zip(works, (30, 10, 20), strict=True):
         wait_for_time(worker, work, seconds)
     woken = []
@@ -214,7 +196,7 @@ def test_a_token_completes_once(acme, worker, work):
 
 
 def test_a_token_wakes_everybody_who_waits_for_it_once(acme, worker):
-    works = [execute(acme, worker) for _ in range(3)]
+    works = [execute(acme.scope, worker) for _ in range(3)]
     approval = token(acme)
     for work in works:
         worker.say(suspended(work, approval))
@@ -394,7 +376,7 @@ def test_of_two_completions_at_once_one_counts(acme, worker, work):
 @pytest.mark.parametrize("is_suspended_first", [True, False])
 def test_a_completion_and_a_suspension_that_meet_lose_nothing(acme, worker, is_suspended_first):
     for turn in range(2):
-        work, approval = execute(acme, worker), token(acme)
+        work, approval = execute(acme.scope, worker), token(acme)
         calls = [
             lambda work=work, point=approval: worker.say(suspended(work, point)),
             lambda point=approval: complete(acme, point),
@@ -413,7 +395,7 @@ def test_a_completion_and_a_suspension_that_meet_lose_nothing(acme, worker, is_s
 @pytest.mark.django_db(transaction=True)
 def test_a_timeout_and_a_completion_that_meet_wake_once(acme, worker):
     for _ in range(_ROUNDS):
-        work, approval = execute(acme, worker), token(acme, timeout_at=later(60))
+        work, approval = execute(acme.scope, worker), token(acme, timeout_at=later(60))
         worker.say(suspended(work, approval))
         together(
             lambda point=approval: complete(acme, point, now=later(60)),
@@ -429,7 +411,7 @@ def test_a_timeout_and_a_completion_that_meet_wake_once(acme, worker):
 
 @pytest.mark.django_db(transaction=True)
 def test_engines_that_meet_complete_each_time_once(acme, worker):
-    works = [execute(acme, worker) for _ in range(6)]
+    works = [execute(acme.scope, worker) for _ in range(6)]
     for work in works:
         wait_for_time(worker, work, 10)
     moved = together(*(lambda: complete_due(later(10)) for _ in range(3)))
