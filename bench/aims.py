@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +55,18 @@ AIMS = (
 )
 
 
-def judged(measured: Mapping[str, float]) -> list[dict[str, object]]:
-    """Each aim with what was measured, and whether it was met; None where nothing was measured."""
-    told: list[dict[str, object]] = []
+class Verdict(TypedDict):
+    """An aim beside what was measured; None where nothing was."""
+
+    aim: str
+    bound: str
+    measured: float | None
+    met: bool | None
+
+
+def judged(measured: Mapping[str, float]) -> list[Verdict]:
+    """Each aim with what was measured."""
+    told: list[Verdict] = []
     for aim in AIMS:
         value = measured.get(aim.key)
         met = None if value is None else aim.is_met(value)
@@ -64,14 +74,13 @@ def judged(measured: Mapping[str, float]) -> list[dict[str, object]]:
     return told
 
 
-def table(told: Sequence[Mapping[str, object]]) -> str:
+def table(told: Sequence[Verdict]) -> str:
     """The same as text."""
     words = {True: "yes", False: "NO", None: "-"}
     rows = [("aim", "bound", "measured", "met")]
     for each in told:
-        value, met = each["measured"], each["met"]
-        shown = "-" if value is None else f"{value:g}"
-        rows.append((str(each["aim"]), str(each["bound"]), shown, words[met]))  # type: ignore[index]
+        shown = "-" if each["measured"] is None else f"{each['measured']:g}"
+        rows.append((each["aim"], each["bound"], shown, words[each["met"]]))
     widths = [max(len(row[place]) for row in rows) for place in range(4)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -54,11 +54,12 @@ class Meter:
 
     def take(self, count: int) -> dict[int, float]:
         """When the next `count` jobs ran, by their number."""
-        times = []
-        for _ in range(count):
-            number, at = self._told.get(timeout=_PATIENCE).split()
-            times.append((int(number), float(at)))
+        times = [self._next() for _ in range(count)]
         return dict(times) | {-1: times[0][1], -2: times[-1][1]}
+
+    def _next(self) -> tuple[int, float]:
+        number, at = self._told.get(timeout=_PATIENCE).split()
+        return int(number), float(at)
 
     def drained(self, count: int) -> None:
         """Say how fast so many jobs ran, from the first to the last."""
@@ -67,7 +68,9 @@ class Meter:
 
     def started(self, due: dict[int, float]) -> None:
         """Say how long jobs took from the moment they were due to be enqueued to their start."""
-        times = self.take(len(due))
+        times: dict[int, float] = {}
+        while due.keys() - times.keys():  # a job of before may be run again: its worker was killed
+            times.setdefault(*self._next())
         delays = [(times[number] - at) * 1000 for number, at in due.items()]
         quantiles = statistics.quantiles(delays, n=100)
         say("idle_trigger_to_start_p50", quantiles[49], "ms")
