@@ -85,6 +85,7 @@ class Executions:
         process = self.pool.take(fresh=self._task(run).get("isolation") == "run")
         process.busy_with, process.runs = run.id, process.runs + 1
         run.process, run.started_at, run.is_started = process, time.monotonic(), True
+        self._held.begun(run)
         run.trace, run.started_ns = trace_of(order.traceparent), time.time_ns()
         self._connection.send(run.started, is_urgent=False)
         process.hold_to(get_machine(order.machine))

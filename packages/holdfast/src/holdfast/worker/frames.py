@@ -1,6 +1,8 @@
 """Messages between the worker's own processes: a length and a JSON map, over a socket pair.
 
-JSON and not pickle, because the other side runs the customer's code.
+JSON and not pickle, because the other side runs the customer's code. pydantic's own reader and
+writer take a third of the time; what they refuse, such as half a surrogate pair in a log line, is
+left to the standard library's.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
 Frame = dict[str, Any]
 
 _LENGTH = struct.Struct("!I")
@@ -19,8 +23,25 @@ _HEADER = _LENGTH.size
 
 def pack(message: Frame) -> bytes:
     """One message as bytes."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = pack_body(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def pack_body(message: Frame) -> bytes:
+    """One message as bytes, for where each is received whole."""
+    try:
+        return to_json(message)
+    except PydanticSerializationError:
+        return json.dumps(message, separators=(",", ":")).encode()
+
+
+def unpack_body(body: bytes | bytearray) -> Frame:
+    """The message that these bytes are."""
+    try:
+        message: Frame = from_json(body)
+    except ValueError:
+        message = json.loads(body)
+    return message
 
 
 class Unpacker:
@@ -41,7 +62,7 @@ class Unpacker:
             end = start + _HEADER + length
             if len(buffer) < end:
                 break
-            messages.append(json.loads(buffer[start + _HEADER : end]))
+            messages.append(unpack_body(buffer[start + _HEADER : end]))
             start = end
         if start:
             del buffer[:start]

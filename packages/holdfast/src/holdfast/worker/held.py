@@ -29,6 +29,7 @@ class HeldRuns:
         self._connection = connection
         self._on_empty = on_empty
         self._by_id: dict[str, Run] = {}
+        self._begun: set[Run] = set()
         self._are_any = asyncio.Event()
         self.leaving = 0
 
@@ -44,9 +45,13 @@ class HeldRuns:
         return self._by_id.get(run.id) is run
 
     def at_work(self) -> int:
-        """How many take a place; asked for each run that starts or ends, of which many are held."""
-        runs = self._by_id.values()
-        return sum(1 for run in runs if run.process is not None and run.takes_place)
+        """How many take a place; asked often, while many more are held."""
+        self._begun = {run for run in self._begun if run.process is not None}
+        return sum(1 for run in self._begun if run.takes_place)
+
+    def begun(self, run: Run) -> None:
+        """It has a process now."""
+        self._begun.add(run)
 
     def add(self, run: Run) -> None:
         """Answer for a run from now on."""
