@@ -1,7 +1,8 @@
 """Calls that arrive while others are being answered are answered together.
 
-Nothing waits on purpose: a call on an idle process is answered at once and alone, and the busier
-the process is, the larger the groups become.
+A call on an idle process is answered at once and alone. Where calls came in a crowd a moment ago,
+the next ones wait for each other, for two milliseconds at most: a group costs not much more than a
+call, so that groups of one amid a crowd would take most of the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ Answer = TypeVar("Answer")
 
 _GROUPS = 2  # one is prepared while the other is committed
 _LARGEST = 100
+_ENOUGH = 8  # calls that are worth a group of their own beside another, and are not waited beyond
+_CROWD = 4  # a group of so many lets the next one expect as many
+_PATIENCE_SECONDS = 0.002
 
 
 class Gathering(Generic[Call, Answer]):
@@ -32,19 +36,39 @@ class Gathering(Generic[Call, Answer]):
         self._threads = ThreadPoolExecutor(_GROUPS, name)
         self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
         self._under_way = 0
+        self._expected = 1
+        self._patience: asyncio.TimerHandle | None = None
 
-    async def answer(self, call: Call) -> Answer:
+    def answer(self, call: Call) -> asyncio.Future[Answer]:
         """The answer to this call, given by the thread that took it."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
-        self._start()
-        return await future
+        self._look()
+        return future
+
+    def _look(self) -> None:
+        """Start a group if enough have come; the last that is under way looks again."""
+        waiting = len(self._waiting)
+        if not waiting or self._under_way == _GROUPS:
+            return
+        if waiting >= (_ENOUGH if self._under_way else self._expected):
+            self._start()
+        elif not self._under_way and self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(_PATIENCE_SECONDS, self._wait_no_longer)
+
+    def _wait_no_longer(self) -> None:
+        self._patience = None
+        if self._waiting and not self._under_way:
+            self._start()
 
     def _start(self) -> None:
-        if not self._waiting or self._under_way == _GROUPS:
-            return
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         group = [self._waiting.popleft() for _ in range(min(_LARGEST, len(self._waiting)))]
         self._under_way += 1
+        self._expected = min(len(group), _ENOUGH) if len(group) >= _CROWD else 1
         loop = asyncio.get_running_loop()
         answers = loop.run_in_executor(self._threads, self._answer_all, [call for call, _ in group])
         answers.add_done_callback(lambda done: self._end(group, done))
@@ -63,4 +87,4 @@ class Gathering(Generic[Call, Answer]):
                 future.set_exception(error)
             else:
                 future.set_result(done.result()[place])
-        self._start()
+        self._look()
