@@ -273,6 +273,14 @@ def test_a_run_that_was_only_taken_ahead_is_returned_without_a_fault(acme, worke
     assert get(run_id).delivery_count == 0
 
 
+def test_what_its_worker_was_to_try_again_is_returned_without_a_fault_too(worker, work):
+    worker.say(failed(work, retry_delay_ms=0))
+    (answer,) = worker.say(rejected(work, "it ends", is_fault=False))
+    run = get(work.run)
+    assert (answer.outcome, run.status, run.delivery_count) == ("requeued", "QUEUED", 0)
+    assert unsound() == []
+
+
 def test_a_start_forgives_earlier_deliveries(acme, worker):
     run_id = trigger(acme.scope)
     for _ in range(3):

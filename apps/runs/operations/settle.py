@@ -371,7 +371,8 @@ class _Batch:
             return
         runs = _runs(self._returned)
         for run in runs:
-            run.delivery_count -= run.pk in self._blameless
+            if run.pk in self._blameless and run.delivery_count:  # none counts after a start
+                run.delivery_count -= 1
         given_up = {run.pk: delivery_failure(run, self._returned[run.pk]) for run in runs}
         self._endings += [ending for ending in given_up.values() if ending]
         kept = [run for run in runs if not given_up[run.pk]]
