@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.core import bell
@@ -366,7 +366,8 @@ def test_a_wait_for_an_end_locks_only_who_waits_for_it(acme, worker, works):
 def test_the_waitpoint_of_a_run_that_ends_wakes_who_waits_also_for_a_token(acme, worker):
     (waiter,) = start(acme, worker, 1)
     child = trigger(acme.scope, "child")
-    both = [token(acme), waitpoint_for_run(acme.production.pk, child, now=NOW)]
+    with transaction.atomic():
+        both = [token(acme), waitpoint_for_run(acme.production.pk, child, now=NOW)]
     (work,) = worker.claim()
     worker.start(work)
     worker.say(suspended(waiter, *both), completed(work))
