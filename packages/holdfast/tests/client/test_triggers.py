@@ -26,6 +26,25 @@ def test_a_trigger_sends_the_payload_as_a_packet(client: SyncHoldfastClient, stu
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tags": 5}, "tags are texts, not 5"),
+        ({"ttl": [1]}, r"a duration is seconds or text such as 10m, not \[1\]"),
+        ({"idempotency_key": 7}, "an idempotency key is text, not 7"),
+        ({"debounce": "k"}, "debounce is a key and a delay, not 'k'"),
+        ({"debounce": {"mode": "leading"}}, "debounce needs a key and a delay"),
+        ({"debounce": {"key": "k", "delay": 5, "maxDelay": 9}}, "debounce has no maxDelay"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(
+    client: SyncHoldfastClient, stub: Stub, options, said
+):
+    with pytest.raises(TypeError, match=said):
+        client.trigger("hello", **options)
+    assert stub.requests == []
+
+
 def test_no_payload_is_absent(client: SyncHoldfastClient, stub: Stub):
     client.trigger("hello")
     assert stub.requests[0].json == {

@@ -14,7 +14,12 @@ import click
 from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Group
-from holdfast.client.triggers import BatchItem, TriggerOptions
+from holdfast.client.triggers import (
+    OPTIONS_BY_WIRE_NAME,
+    BatchItem,
+    TriggerOptions,
+    check_options,
+)
 
 _OPTIONS = frozenset(TriggerOptions.__annotations__) - {"parent_run_id", "resume_parent"}
 
@@ -50,14 +55,20 @@ class Lines(Collection[BatchItem]):
             return BatchItem(task=self._task, payload=line)
         if not isinstance(line, dict) or not isinstance(line.get("task"), str):
             raise TypeError('it needs a "task", or say --task and give only payloads')
-        options = {key.replace("-", "_"): value for key, value in line.get("options", {}).items()}
-        if unknown := options.keys() - _OPTIONS:
-            raise ValueError(f"there is no option {', '.join(sorted(unknown))}")
-        return BatchItem(
-            task=line["task"],
-            payload=line.get("payload"),
-            options=cast(TriggerOptions, options),
-        )
+        options = _options(line.get("options") or {})
+        return BatchItem(task=line["task"], payload=line.get("payload"), options=options)
+
+
+def _options(given: Any) -> TriggerOptions:
+    """Options under the names of the SDK or of the API."""
+    if not isinstance(given, dict):
+        raise TypeError(f'"options" is an object, not {given!r}')
+    named = {OPTIONS_BY_WIRE_NAME.get(key, key.replace("-", "_")): given[key] for key in given}
+    if unknown := named.keys() - _OPTIONS:
+        raise ValueError(f"there is no option {', '.join(sorted(unknown))}")
+    options = cast(TriggerOptions, named)
+    check_options(options)
+    return options
 
 
 @click.group(cls=Group)
@@ -80,7 +91,7 @@ def trigger(session: Session, file: str, task: str | None, idempotency_key: str 
     """
     with tempfile.TemporaryDirectory() as folder:
         items = Lines(_path(file, Path(folder)), task)
-        if not len(items):
+        if not sum(1 for _ in items):  # reads each line, so that nothing is sent of a wrong file
             raise CliError(f"{file} has no lines.", Exit.USAGE)
         options: TriggerOptions = {"idempotency_key": idempotency_key} if idempotency_key else {}
         handle = session.client().batch_trigger(items, **options)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urljoin
 
 from holdfast import packets
@@ -47,17 +47,12 @@ class Debounce(_DebounceKey, total=False):
     max_delay: Duration
 
 
-class TriggerOptions(TypedDict, total=False):
-    """What a trigger may say besides the payload; every key is optional.
+class RunOptions(TypedDict, total=False):
+    """How a run is executed, whatever starts it; every key is optional.
 
     Attributes:
         queue: Another queue than the task's own.
         concurrency_key: A lane of the queue of its own.
-        idempotency_key: The same key twice starts one run. It is hashed, and shown as given;
-            with `idempotency_key_options` it is a hash already.
-        idempotency_key_ttl: How long the key is remembered.
-        idempotency_key_options: The key as the user wrote it and its scope, for a hashed key.
-        delay: Start later: a duration from now, or a moment.
         ttl: Expire when not started by then.
         tags: Up to ten.
         metadata: A JSON object that the run may change.
@@ -65,6 +60,28 @@ class TriggerOptions(TypedDict, total=False):
         max_attempts: Instead of the task's own.
         max_duration: Seconds of execution time.
         priority: Seconds of head start in the queue.
+    """
+
+    queue: str
+    concurrency_key: str
+    ttl: Duration
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    machine: str
+    max_attempts: int
+    max_duration: float
+    priority: float
+
+
+class TriggerOptions(RunOptions, total=False):
+    """What a trigger may say besides the payload: all of `RunOptions`, and this.
+
+    Attributes:
+        idempotency_key: The same key twice starts one run. It is hashed, and shown as given;
+            with `idempotency_key_options` it is a hash already.
+        idempotency_key_ttl: How long the key is remembered.
+        idempotency_key_options: The key as the user wrote it and its scope, for a hashed key.
+        delay: Start later: a duration from now, or a moment.
         version: Run exactly this version, such as ``20261124.1``.
         test: Mark the run as a test.
         debounce: Push one run on instead of starting more: see `Debounce`.
@@ -75,19 +92,10 @@ class TriggerOptions(TypedDict, total=False):
         request_key: Identifies this logical call, when the caller itself may repeat it.
     """
 
-    queue: str
-    concurrency_key: str
     idempotency_key: str
     idempotency_key_ttl: Duration
     idempotency_key_options: Mapping[str, Any]
     delay: Duration | datetime
-    ttl: Duration
-    tags: Sequence[str]
-    metadata: Mapping[str, Any]
-    machine: str
-    max_attempts: int
-    max_duration: float
-    priority: float
     version: str
     test: bool
     debounce: Debounce
@@ -159,6 +167,17 @@ def replay_body(payload: Any, options: TriggerOptions) -> dict[str, Any]:
     return body
 
 
+def run_options(options: RunOptions) -> dict[str, Any]:
+    """How a run is executed, as it travels.
+
+    Raises:
+        TypeError: There is an option among them that only a trigger has.
+    """
+    if unknown := options.keys() - RunOptions.__annotations__.keys():
+        raise TypeError(f"a schedule has no option {', '.join(sorted(unknown))}")
+    return _wire_options(cast(TriggerOptions, options))
+
+
 def idempotency_hash(key: str) -> str:
     """What travels for a key that is meant globally: its SHA-256, in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
@@ -169,6 +188,8 @@ def duration_text(value: Duration) -> str:
     if isinstance(value, str):
         return value
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"a duration is seconds or text such as 10m, not {value!r}")
     if seconds < 0:
         raise ValueError(f"a duration must not be negative: {value!r}")
     return f"{round(seconds)}s"
@@ -321,6 +342,22 @@ _DURATIONS: dict[str, str] = {
     "idempotency_key_ttl": "idempotencyKeyTTL",
     "ttl": "ttl",
 }
+_DEBOUNCE = Debounce.__required_keys__ | Debounce.__optional_keys__
+OPTIONS_BY_WIRE_NAME: dict[str, str] = {
+    **{wire: name for name, wire in (_RENAMED | _DURATIONS).items()},
+    "idempotencyKey": "idempotency_key",
+}
+"""What an option of the API is called here."""
+
+
+def check_options(options: TriggerOptions) -> None:
+    """Refuse what could not be sent.
+
+    Raises:
+        TypeError: A value is of a kind that its option does not have.
+        ValueError: A duration is negative.
+    """
+    _wire_options(options)
 
 
 def _wire_options(options: TriggerOptions) -> dict[str, Any]:
@@ -336,13 +373,27 @@ def _wire_options(options: TriggerOptions) -> dict[str, Any]:
     if "debounce" in given:
         wire["debounce"] = _debounce(given["debounce"])
     if "tags" in given:
-        wire["tags"] = [given["tags"]] if isinstance(given["tags"], str) else list(given["tags"])
+        wire["tags"] = _tags(given["tags"])
     if "idempotency_key" in given:
         wire.update(_idempotency(given["idempotency_key"], given.get("idempotency_key_options")))
     return wire
 
 
+def _tags(tags: str | Iterable[str]) -> list[str]:
+    if isinstance(tags, str):
+        return [tags]
+    if not isinstance(tags, Iterable):
+        raise TypeError(f"tags are texts, not {tags!r}")
+    return list(tags)
+
+
 def _debounce(debounce: Debounce) -> dict[str, Any]:
+    if not isinstance(debounce, Mapping):
+        raise TypeError(f"debounce is a key and a delay, not {debounce!r}")
+    if unknown := debounce.keys() - _DEBOUNCE:
+        raise TypeError(f"debounce has no {', '.join(sorted(unknown))}")
+    if missing := Debounce.__required_keys__ - debounce.keys():
+        raise TypeError(f"debounce needs a {' and a '.join(sorted(missing, reverse=True))}")
     wire = {"key": debounce["key"], "delay": duration_text(debounce["delay"])}
     if "mode" in debounce:
         wire["mode"] = debounce["mode"]
@@ -352,6 +403,8 @@ def _debounce(debounce: Debounce) -> dict[str, Any]:
 
 
 def _idempotency(key: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not isinstance(key, str):
+        raise TypeError(f"an idempotency key is text, not {key!r}")
     if options is not None:
         return {"idempotencyKey": key, "idempotencyKeyOptions": dict(options)}
     return {
