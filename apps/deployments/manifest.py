@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import AliasChoices, ConfigDict, Field
@@ -23,6 +23,8 @@ NAME_LENGTH = 128
 MOST_COLLECTED = 1_000
 SCHEMA_BYTES = 256 * 1024
 SCHEDULES_PER_TASK = 100
+CARRIED_BYTES = 128 * 1024
+_TAGS = 100  # how many a run may have, the trigger decides
 _PROBLEMS_SHOWN = 20
 _SECONDS = 10 * 365 * 86_400
 TASK_QUEUE_PREFIX = "task/"
@@ -43,6 +45,18 @@ def _machine(value: str) -> str:
 def _schema(value: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(value)) > SCHEMA_BYTES:
         raise ValueError(f"a schema may have {SCHEMA_BYTES // 1024} KiB")
+    return value
+
+
+_Carried = TypeVar("_Carried", str, "RunOptionsPart")
+
+
+def _carried(value: _Carried) -> _Carried:
+    text = value if isinstance(value, str) else json.dumps(value.model_dump(), ensure_ascii=False)
+    if len(text.encode()) > CARRIED_BYTES:
+        raise ValueError(f"a schedule may carry {CARRIED_BYTES // 1024} KiB")
+    if ("\0" if isinstance(value, str) else "\\u0000") in text:
+        raise ValueError("contains a NUL character, which cannot be stored")
     return value
 
 
@@ -85,6 +99,7 @@ Schema = Annotated[
     Annotated[dict[str, Any], pydantic.AfterValidator(_schema)] | None,
     pydantic.BeforeValidator(lambda value: None if value is True else value),
 ]
+Label = Annotated[str, Field(min_length=1, max_length=1_000)]
 Limit = Annotated[int, Field(ge=0, le=100_000)]
 Seconds = Annotated[
     Annotated[int, Field(ge=0, le=_SECONDS)] | None, pydantic.BeforeValidator(_seconds)
@@ -177,6 +192,30 @@ class MachinePart(_Part):
     preset: Annotated[str, pydantic.AfterValidator(_machine)] = DEFAULT_MACHINE
 
 
+class QueueNamePart(_Part):
+    """A queue by its name, as a trigger names it."""
+
+    name: Label
+
+
+class RunOptionsPart(_Part):
+    """What the runs of a schedule get, as a trigger writes it; kept as it comes out of here."""
+
+    queue: QueueNamePart | None = None
+    concurrency_key: Label | None = None
+    ttl: Seconds = None
+    tags: Annotated[list[Label], Field(max_length=_TAGS)] | None = None
+    metadata: dict[str, Any] | None = None
+    machine: Annotated[str, pydantic.AfterValidator(_machine)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=_SECONDS)] | None = None
+    max_duration: Annotated[Seconds, Field(ge=1)] = None
+    priority: Annotated[float, Field(ge=-(10**9), le=10**9, allow_inf_nan=False)] | None = None
+
+    @pydantic.field_serializer("queue")
+    def _its_name(self, queue: QueueNamePart | None) -> str | None:
+        return None if queue is None else queue.name
+
+
 class SchedulePart(_Part):
     """When a task runs by itself: by a cron, or every so many seconds."""
 
@@ -190,6 +229,9 @@ class SchedulePart(_Part):
     missed: Literal["skip", "one", "all"] = "one"
     missed_limit: Annotated[int, Field(ge=1, le=100)] = 1
     environments: Annotated[list[str], pydantic.AfterValidator(_environments)] | None = None
+    payload: Annotated[str, pydantic.AfterValidator(_carried)] | None = None
+    payload_type: Literal["application/json", "application/super+json", "text/plain"] | None = None
+    options: Annotated[RunOptionsPart, pydantic.AfterValidator(_carried)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_recurrence(self) -> SchedulePart:

@@ -19,6 +19,7 @@ class ScheduleLimits:
     missed_ticks: int = 100
     backfill_ticks: int = 1_000
     tick_days: int = 30
+    carried_bytes: int = 128 * 1024
 
     @classmethod
     def read(cls, source: _Source) -> Self:

@@ -13,6 +13,7 @@ from apps.core.recurrence import Cron, Every, Once, Recurrence, describe
 from apps.schedules import policy
 from apps.schedules.policy import Described, Rule
 from apps.schedules.states import Missed, Origin, Outcome, Overlap, ScheduleKind
+from holdfast.packets import JSON
 
 
 def _choices(kind: type) -> list[tuple[str, str]]:
@@ -56,6 +57,11 @@ class Schedule(models.Model):
     overlap = models.TextField(choices=_choices(Overlap), default=Overlap.ALLOW.value)
     missed = models.TextField(choices=_choices(Missed), default=Missed.ONE.value)
     missed_limit = models.PositiveSmallIntegerField(default=1)
+
+    # what its runs get besides its times; see carried.py
+    payload = models.TextField(null=True, blank=True)
+    payload_type = models.TextField(null=True, blank=True)
+    options = models.JSONField(null=True, blank=True)
 
     is_active = models.BooleanField(default=True)
     next_at = models.DateTimeField(null=True, blank=True)
@@ -144,6 +150,8 @@ class Schedule(models.Model):
             timezone=self.timezone,
             external_id=self.external_id,
             recurrence=self.recurrence,
+            payload=self.payload,
+            payload_type=self.payload_type or JSON,
         )
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from apps.core.ids import public_id
 from apps.core.recurrence import LONGEST_WINDOW, Recurrence, latest, occurrences, window_length
 from apps.schedules.states import Missed
+from holdfast.packets import JSON, SUPERJSON, TEXT
 
 TICKS_AT_ONCE = 100
 UPCOMING_IN_PAYLOAD = 5
@@ -144,10 +145,16 @@ class Described:
     timezone: str
     external_id: str | None
     recurrence: Recurrence
+    payload: str | None = None
+    payload_type: str = JSON
 
 
 def payload(schedule: Described, *, at: datetime, latest_at: datetime | None) -> str:
-    """The payload of the run for one nominal time, as superjson: its dates arrive as dates."""
+    """The payload of the run for one nominal time, as superjson: its dates arrive as dates.
+
+    What the schedule carries lies in it under `payload`, with its own annotations; raises
+    ValueError when that is not what its type says.
+    """
     upcoming = list(itertools.islice(occurrences(schedule.recurrence, at), UPCOMING_IN_PAYLOAD))
     body: dict[str, Any] = {
         "scheduleId": public_id(PREFIX, schedule.id),
@@ -162,8 +169,28 @@ def payload(schedule: Described, *, at: datetime, latest_at: datetime | None) ->
         dates.append("lastTimestamp")
     if schedule.external_id is not None:
         body["externalId"] = schedule.external_id
-    meta = {"values": {path: ["Date"] for path in dates}}
+    meta: dict[str, Any] = {"values": {path: ["Date"] for path in dates}}
+    if schedule.payload is not None:
+        body["payload"], carried = _carried(schedule.payload, schedule.payload_type)
+        meta["values"] |= carried.pop("values")
+        meta |= carried
     return json.dumps({"json": body, "meta": meta}, separators=(",", ":"))
+
+
+def _carried(packet: str, kind: str) -> tuple[Any, dict[str, Any]]:
+    """The value in a packet, and its annotations as those of a part of a greater value."""
+    if kind == TEXT:
+        return packet, {"values": {}}
+    value = json.loads(packet)
+    if kind != SUPERJSON:
+        return value, {"values": {}}
+    meta = value.get("meta") or {}
+    values, rest = meta.get("values") or {}, {key: meta[key] for key in ("v",) if key in meta}
+    if isinstance(values, list):  # the whole value is annotated
+        return value["json"], {"values": {"payload": values}, **rest}
+    return value["json"], {
+        "values": {f"payload.{path}": tree for path, tree in values.items()}, **rest
+    }  # fmt: skip
 
 
 def _iso(moment: datetime) -> str:

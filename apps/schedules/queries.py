@@ -14,8 +14,10 @@ from apps.core import sql
 from apps.core.errors import NotFound
 from apps.core.paging import CursorPage, Page, paged
 from apps.core.recurrence import occurrences
+from apps.deployments.queries import task_definition
 from apps.environments.scope import Scope
 from apps.orgs.permissions import Permission, require
+from apps.schedules.carried import refusal
 from apps.schedules.models import Schedule, ScheduleQuerySet, Tick
 
 _MOST_UPCOMING = 10_000
@@ -38,6 +40,14 @@ def get_schedule(scope: Scope, schedule_id: UUID) -> Schedule:
     return found
 
 
+def problem_of(scope: Scope, schedule: Schedule, *, now: datetime) -> str | None:
+    """Why a run would be refused if the schedule's next time came now, in words."""
+    if task_definition(scope.environment_id, schedule.task) is None:
+        return f"The current version of this environment has no task {schedule.task}."
+    error = refusal(scope, schedule, now=now)
+    return error.message if error else None
+
+
 def schedule_of_run(scope: Scope, schedule_id: UUID | None) -> Schedule | None:
     """The schedule that started a run, as far as it is there still; for whoever sees the run."""
     if schedule_id is None:
@@ -54,7 +64,7 @@ def list_schedules(
         found = found.filter(task=task)
     if external_id is not None:
         found = found.filter(external_id=external_id)
-    return found.order_by("-id")
+    return found.defer("payload", "options").order_by("-id")
 
 
 def schedules_page(
@@ -66,7 +76,7 @@ def schedules_page(
         tried &= Q(task__icontains=text) | Q(external_id__icontains=text)
     if is_active is not None:
         tried &= Q(is_active=is_active)
-    return paged(_schedules(scope), page, tried=tried)
+    return paged(_schedules(scope).defer("payload", "options"), page, tried=tried)
 
 
 def list_ticks(scope: Scope, schedule_id: UUID, *, most: int = 100) -> list[Tick]:

@@ -77,10 +77,11 @@ def test_intervals_and_single_times(api):
     body = {"task": "resize"}
     every = api.post(PATH, body | {"every": 90, "deduplicationKey": "a"}).ok()
     assert (every["every"], every["generator"]["expression"]) == (90, "@every 90s")
-    at = "2031-01-01T10:00:00+02:00"
-    once = api.post(PATH, body | {"at": at, "deduplicationKey": "b"}).ok()
-    assert (once["at"], once["nextRun"]) == ("2031-01-01T08:00:00Z", "2031-01-01T08:00:00Z")
-    assert once["generator"]["description"] == "Once, at 2031-01-01T08:00:00Z"
+    at = (clock.now() + timedelta(days=400)).replace(microsecond=0)
+    said = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    once = api.post(PATH, body | {"at": at.isoformat(), "deduplicationKey": "b"}).ok()
+    assert (once["at"], once["nextRun"]) == (said, said)
+    assert once["generator"]["description"] == f"Once, at {said}"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,10 @@ def test_intervals_and_single_times(api):
         ({"deduplicationKey": "x" * 300}, "deduplicationKey"),
         ({"deduplicationKey": "declared/resize"}, "deduplicationKey"),
         ({"externalId": "x" * 300}, "externalId"),
+        ({"options": {"maxAttempts": 10_000}}, "maxAttempts"),
+        ({"options": {"ttl": "soon"}}, "ttl"),
+        ({"payload": "path", "options": {"payloadType": "application/store"}}, "payload"),
+        ({"payload": "x" * 200_000}, "payload"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_field(api, change, field):
@@ -194,3 +199,64 @@ def test_timezones_are_open_to_anybody(nobody):
     without = nobody.get("/api/v1/timezones", {"excludeUtc": "true"}).ok()["timezones"]
     assert "UTC" not in without
     assert "Europe/Paris" in without
+
+
+# -- What its runs get -------------------------------------------------------------------------
+
+OPTIONS = {
+    "queue": {"name": "thumbnails"}, "concurrencyKey": "eu", "ttl": "600s", "tags": ["eu"],
+    "metadata": {"by": "alice"}, "machine": "small-2x", "maxAttempts": 2, "maxDuration": 90,
+    "priority": 30.5,
+}  # fmt: skip
+
+
+def test_a_payload_and_options_are_said_as_in_a_trigger(api):
+    shown = made(api, payload={"region": "eu"}, options=OPTIONS)
+    assert (shown["payload"], shown["options"]) == ({"region": "eu"}, OPTIONS)
+    assert "problem" not in shown
+    assert api.get(f"{PATH}/{shown['id']}").ok() == shown
+    tick_schedules(Schedule.objects.get().due_at)
+    [run] = api.get("/api/v1/runs").ok()["data"]
+    detail = api.get(f"/api/v3/runs/{run['id']}").ok()
+    assert detail["payload"]["payload"] == {"region": "eu"}
+    told = {"tags", "ttl", "metadata", "machine", "maxAttempts", "maxDuration", "priority"}
+    assert {name: detail[name] for name in told} == {name: OPTIONS[name] for name in told}
+    assert (detail["queue"], detail["concurrencyKey"]) == ({"name": "thumbnails"}, "eu")
+
+
+def test_superjson_null_and_nothing(api):
+    text = '{"json":{"at":"2026-01-01T00:00:00.000Z"},"meta":{"values":{"at":["Date"]}}}'
+    typed = made(api, payload=text, options={"payloadType": "application/super+json"})
+    assert typed["payload"] == {"at": "2026-01-01T00:00:00.000Z"}
+    assert "options" not in typed
+    assert made(api, payload=None)["payload"] is None
+    assert "payload" not in made(api)
+
+
+def test_an_update_without_them_takes_them_away(api):
+    path = f"{PATH}/{made(api, payload=1, options=OPTIONS)['id']}"
+    changed = api.put(path, {"task": "resize", "cron": "@daily"}).ok()
+    assert changed.keys().isdisjoint({"payload", "options"})
+
+
+def test_lists_leave_out_what_may_be_long(api, django_assert_max_num_queries):
+    made(api, payload=1, options=OPTIONS)
+    with django_assert_max_num_queries(12):
+        [listed] = api.get(PATH).ok()["data"]
+    assert listed.keys().isdisjoint({"payload", "options", "problem"})
+
+
+@pytest.mark.parametrize(
+    "name", ["delay", "idempotencyKey", "debounce", "overlap", "lockToVersion", "test"]
+)
+def test_what_only_a_trigger_may_say_is_refused(api, name):
+    answer = api.post(PATH, BODY | {"options": {name: "1h"}})
+    assert answer.status == 400
+    assert "is not for schedules" in str(answer.body)
+
+
+def test_a_schedule_says_what_is_wrong_with_it(api, acme):
+    shown = made(api)
+    scenes.version(acme.scope, {**scenes.TASK, "id": "other"})
+    told = api.get(f"{PATH}/{shown['id']}").ok()
+    assert told["problem"] == "The current version of this environment has no task resize."

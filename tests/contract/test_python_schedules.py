@@ -60,12 +60,24 @@ def test_a_schedule_through_its_life(client):
     assert (again.id, again.every, again.generator.description) == (
         made.id, 300, "Every 300 seconds",
     )  # fmt: skip
-    at = datetime(2031, 1, 1, tzinfo=UTC)
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
     assert client.schedules.update(made.id, "hello-world", at=at).next_run == at
     assert client.schedules.deactivate(made.id).next_run is None
     assert client.schedules.activate(made.id).active
     assert [s.id for s in client.schedules.list(task="hello-world").data] == [made.id]
     assert client.schedules.retrieve(made.id).at == at
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    carrying = client.schedules.update(
+        made.id, "hello-world", every=60, payload={"since": since},
+        options={"queue": "q", "ttl": timedelta(minutes=10), "tags": ["a"], "max_attempts": 2},
+    )  # fmt: skip
+    assert carrying.payload == {"since": "2026-01-01T00:00:00.000Z"}
+    assert carrying.options == {
+        "queue": {"name": "q"}, "ttl": "600s", "tags": ["a"], "maxAttempts": 2,
+    }  # fmt: skip
+    assert carrying.problem is None
+    with pytest.raises(TypeError, match="no option delay"):
+        client.schedules.update(made.id, "hello-world", every=60, options={"delay": "1h"})
     client.schedules.delete(made.id)
     with pytest.raises(api_errors.NotFoundError):
         client.schedules.retrieve(made.id)
@@ -117,6 +129,13 @@ def test_schedules_from_the_terminal(holdfast):
     assert len(holdfast("schedules", "ticks", made["id"])[1]) == 2
     assert [s["id"] for s in holdfast("schedules", "list")[1]] == [made["id"]]
     assert holdfast("schedules", "show", made["id"])[1]["task"] == "hello-world"
+    carrying = [
+        "--payload", '{"region": "eu"}', "--tag", "eu", "--ttl", "1h", "--priority", "0", "--key",
+        "k2", "--cron", "@daily",
+    ]  # fmt: skip
+    shown = holdfast("schedules", "create", "hello-world", *carrying)[1]
+    assert shown["payload"] == {"region": "eu"}
+    assert shown["options"] == {"tags": ["eu"], "ttl": "3600s"}
     assert holdfast("schedules", "delete", made["id"])[0] == 0
     assert holdfast("schedules", "show", made["id"])[0] == 4
 

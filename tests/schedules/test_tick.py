@@ -270,13 +270,13 @@ def test_an_archived_environment_never_ticks_again():
 
 
 def test_one_that_is_refused_does_not_hold_up_the_others(captured_facts):
-    made = tenant()
-    schema = {"type": "object", "required": ["city"]}
-    version(made.production, "strict", "report", number="20261124.2", payload_schema=None)
-    made.production.promotion.refresh_from_db()
-    made.production.promotion.version.tasks.filter(slug="strict").update(payload_schema=schema)
+    made = tenant("strict", "report")
     schedule(made.scope, "a", task="strict")
     schedule(made.scope, "b")
+    version(made.production, "strict", "report", number="20261124.2", payload_schema=None)
+    made.production.promotion.refresh_from_db()
+    schema = {"type": "object", "required": ["city"]}
+    made.production.promotion.version.tasks.filter(slug="strict").update(payload_schema=schema)
     tick(NEXT)
     assert sorted(Tick.objects.values_list("outcome", flat=True)) == ["failed", "triggered"]
     [fact] = captured_facts(TickFailed)

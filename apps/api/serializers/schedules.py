@@ -7,20 +7,46 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.api.serializers.base import Body, PublicIdField, Shape, StrictIntegerField
+from apps.api.serializers.base import (
+    AnyField,
+    Body,
+    ObjectField,
+    PublicIdField,
+    Shape,
+    StrictIntegerField,
+)
 from apps.api.serializers.queues import PlaceShape
+from apps.api.serializers.triggers import QueueBody, RunOptionsBody, TriggerOptionsBody
 from apps.core.recurrence import describe
 from apps.schedules.states import Missed, Origin, Outcome, Overlap
+from holdfast import packets
 
 OVERLAPS = [member.value for member in Overlap]
 MISSED = [member.value for member in Missed]
 OUTCOMES = [member.value for member in Outcome]
 ORIGINS = [member.value for member in Origin]
+_NULL = "null"
 ENVIRONMENT_TYPES = ["PRODUCTION", "STAGING", "PREVIEW", "DEVELOPMENT"]
 
 
+class ScheduleOptionsBody(RunOptionsBody):
+    """How the runs of a schedule are to be executed, as a trigger says it."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        found = super().to_internal_value(data)
+        if refused := _OF_TRIGGERS & data.keys():
+            problem = "is not for schedules: a trigger alone may say it"
+            raise serializers.ValidationError(dict.fromkeys(sorted(refused), problem))
+        return found
+
+
+_OF_TRIGGERS = TriggerOptionsBody().fields.keys() - RunOptionsBody().fields.keys()
+
+
 class ScheduleBody(Body):
-    """When a task is run; exactly one of cron, every and at."""
+    """When a task is run, exactly one of cron, every and at; and what its runs get."""
+
+    keeps_null = frozenset({"payload"})
 
     task = serializers.CharField(max_length=255)
     cron = serializers.CharField(
@@ -37,6 +63,13 @@ class ScheduleBody(Body):
     overlap = serializers.ChoiceField(OVERLAPS, required=False)
     missed = serializers.ChoiceField(MISSED, required=False)
     missedLimit = StrictIntegerField(required=False, help_text="For `missed: all`.")
+    payload = AnyField(
+        required=False,
+        allow_null=True,
+        help_text="What its runs find as `payload` in theirs: any JSON value; text in the encoding "
+        "that `options.payloadType` names, if it names one other than application/json.",
+    )
+    options = ScheduleOptionsBody(required=False)
 
 
 class CreateScheduleBody(ScheduleBody):
@@ -122,6 +155,55 @@ class ScheduleShape(Shape):
             "userName": environment.owner.name if environment.owner else None,
         }
         return [ScheduleEnvironmentShape(shown).data]
+
+
+class CarriedOptionsShape(Shape):
+    """How the runs of a schedule are executed."""
+
+    queue = serializers.SerializerMethodField()
+    concurrencyKey = serializers.CharField(required=False)
+    ttl = serializers.SerializerMethodField()
+    tags = serializers.ListField(child=serializers.CharField(), required=False)
+    metadata = ObjectField(required=False)
+    machine = serializers.CharField(required=False)
+    maxAttempts = serializers.IntegerField(required=False)
+    maxDuration = serializers.IntegerField(required=False)
+    priority = serializers.FloatField(required=False)
+
+    @extend_schema_field(QueueBody)
+    def get_queue(self, options: Any) -> dict[str, str] | None:
+        return {"name": options["queue"]} if "queue" in options else None
+
+    def get_ttl(self, options: Any) -> str | None:
+        return f"{options['ttl']}s" if "ttl" in options else None
+
+
+class ScheduleDetailShape(ScheduleShape):
+    """A schedule, what its runs get, and what is wrong with it."""
+
+    payload = serializers.SerializerMethodField()
+    options = serializers.SerializerMethodField()
+    problem = serializers.SerializerMethodField(
+        help_text="Why a run would be refused if its time came now, in words."
+    )
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        found = super().to_representation(instance)
+        if instance.payload == _NULL:  # a payload, and not the absence of one
+            found["payload"] = None
+        return found
+
+    @extend_schema_field({})
+    def get_payload(self, schedule: Any) -> Any:
+        return packets.plain(schedule.payload, schedule.payload_type or packets.JSON)
+
+    @extend_schema_field(CarriedOptionsShape)
+    def get_options(self, schedule: Any) -> Any:
+        return CarriedOptionsShape(schedule.options).data if schedule.options else None
+
+    def get_problem(self, schedule: Any) -> str | None:
+        problem: str | None = self.context["problem"]
+        return problem
 
 
 class SchedulePageShape(Shape):

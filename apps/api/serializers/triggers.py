@@ -50,17 +50,12 @@ class DebounceBody(Body):
     )
 
 
-class TriggerOptionsBody(Body):
-    """How a run is to be executed; every key is optional."""
+class RunOptionsBody(Body):
+    """How a run is to be executed, whatever starts it; every key is optional."""
 
     queue = QueueBody(required=False)
     concurrencyKey = TextOrNumberField(required=False)
     payloadType = serializers.CharField(required=False, max_length=128)
-    payloadSize = StrictIntegerField(required=False, min_value=0)
-    idempotencyKey = serializers.CharField(required=False, trim_whitespace=False)
-    idempotencyKeyTTL = serializers.CharField(required=False)
-    idempotencyKeyOptions = IdempotencyOptionsBody(required=False)
-    delay = serializers.CharField(required=False, help_text="30s, 10m, 7d, or an ISO 8601 date.")
     ttl = TextOrNumberField(required=False, help_text="A duration, or seconds; 0 means for ever.")
     tags = WordsField(required=False)
     metadata = AnyField(required=False, help_text="A JSON object, at most 256 KiB.")
@@ -69,6 +64,16 @@ class TriggerOptionsBody(Body):
     maxAttempts = StrictIntegerField(required=False, min_value=1)
     maxDuration = serializers.FloatField(required=False, min_value=1, max_value=2**31 - 1)
     priority = serializers.FloatField(required=False, min_value=-(10**9), max_value=10**9)
+
+
+class TriggerOptionsBody(RunOptionsBody):
+    """How a run is to be executed, and when; every key is optional."""
+
+    payloadSize = StrictIntegerField(required=False, min_value=0)
+    idempotencyKey = serializers.CharField(required=False, trim_whitespace=False)
+    idempotencyKeyTTL = serializers.CharField(required=False)
+    idempotencyKeyOptions = IdempotencyOptionsBody(required=False)
+    delay = serializers.CharField(required=False, help_text="30s, 10m, 7d, or an ISO 8601 date.")
     test = StrictBooleanField(required=False)
     lockToVersion = serializers.CharField(required=False)
     parentRunId = PublicIdField("run", required=False)

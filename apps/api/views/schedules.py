@@ -21,6 +21,7 @@ from apps.api.serializers.schedules import (
     BackfillBody,
     CreateScheduleBody,
     ScheduleBody,
+    ScheduleDetailShape,
     SchedulePageShape,
     ScheduleShape,
     TickListShape,
@@ -29,10 +30,12 @@ from apps.api.serializers.schedules import (
     UpcomingListShape,
     UpcomingShape,
 )
+from apps.api.trigger_requests import trigger_request
 from apps.core.ids import parse_public_id
 from apps.core.recurrence import timezones
 from apps.orgs.permissions import Permission
 from apps.schedules import queries
+from apps.schedules.carried import carried
 from apps.schedules.operations.backfill import backfill
 from apps.schedules.operations.manage import (
     ScheduleRequest,
@@ -68,7 +71,9 @@ class ScheduleEndpoint(Endpoint):
 
     def answer(self, schedule_id: Any) -> Response:
         """One schedule, as it is now."""
-        return Response(ScheduleShape(queries.get_schedule(self.scope, schedule_id)).data)
+        found = queries.get_schedule(self.scope, schedule_id)
+        context = {"problem": queries.problem_of(self.scope, found, now=self.now)}
+        return Response(ScheduleDetailShape(found, context=context).data)
 
 
 class ScheduleList(ScheduleEndpoint):
@@ -97,14 +102,20 @@ class ScheduleList(ScheduleEndpoint):
         operation_id="create_schedule",
         summary="Make a schedule, or change the one that has this deduplication key",
         request=CreateScheduleBody,
-        responses={200: ScheduleShape, **errors(400, 401, 422)},
+        responses={200: ScheduleDetailShape, **errors(400, 401, 422)},
         examples=[
             OpenApiExample(
                 "Every working day",
                 value={"task": "report", "cron": "0 9 * * MON-FRI", "timezone": "Europe/Paris",
                        "deduplicationKey": "daily-report"},
                 request_only=True,
-            )
+            ),
+            OpenApiExample(
+                "What its runs get",
+                value={"task": "report", "cron": "@daily", "deduplicationKey": "report-of-eu",
+                       "payload": {"region": "eu"}, "options": {"tags": ["eu"], "ttl": "1h"}},
+                request_only=True,
+            ),
         ],
     )  # fmt: skip
     @accepts(member=Permission.SCHEDULES_WRITE)
@@ -112,7 +123,7 @@ class ScheduleList(ScheduleEndpoint):
         body = read(_CREATE, request.data)
         made = create_schedule(
             self.scope,
-            request=_request(body),
+            request=_request(body, now=self.now),
             deduplication_key=body["deduplicationKey"],
             now=self.now,
         )
@@ -125,7 +136,7 @@ class ScheduleDetail(ScheduleEndpoint):
     @extend_schema(
         operation_id="retrieve_schedule",
         summary="Retrieve a schedule",
-        responses={200: ScheduleShape, **errors(401, 404)},
+        responses={200: ScheduleDetailShape, **errors(401, 404)},
     )
     @accepts(member=Permission.SCHEDULES_READ)
     def get(self, request: Request, schedule: str) -> Response:
@@ -135,12 +146,12 @@ class ScheduleDetail(ScheduleEndpoint):
         operation_id="update_schedule",
         summary="Change a schedule that was not declared in code",
         request=ScheduleBody,
-        responses={200: ScheduleShape, **errors(400, 401, 404, 422)},
+        responses={200: ScheduleDetailShape, **errors(400, 401, 404, 422)},
     )
     @accepts(member=Permission.SCHEDULES_WRITE)
     def put(self, request: Request, schedule: str) -> Response:
         schedule_id = parse_public_id("sched", schedule)
-        asked = _request(read(_UPDATE, request.data))
+        asked = _request(read(_UPDATE, request.data), now=self.now)
         update_schedule(self.scope, schedule_id=schedule_id, request=asked, now=self.now)
         return self.answer(schedule_id)
 
@@ -163,7 +174,7 @@ class ScheduleActivation(ScheduleEndpoint):
         operation_id="activate_schedule",
         summary="Let a schedule tick again",
         request=None,
-        responses={200: ScheduleShape, **errors(401, 404)},
+        responses={200: ScheduleDetailShape, **errors(401, 404)},
     )
     @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request, schedule: str) -> Response:
@@ -179,7 +190,7 @@ class ScheduleDeactivation(ScheduleEndpoint):
         operation_id="deactivate_schedule",
         summary="Stop a schedule from ticking",
         request=None,
-        responses={200: ScheduleShape, **errors(401, 404)},
+        responses={200: ScheduleDetailShape, **errors(401, 404)},
     )
     @accepts(member=Permission.SCHEDULES_WRITE)
     def post(self, request: Request, schedule: str) -> Response:
@@ -279,8 +290,11 @@ class TimezoneList(Endpoint):
         return Response({"timezones": [n for n in timezones() if not (is_without and n == "UTC")]})
 
 
-def _request(body: Mapping[str, Any]) -> ScheduleRequest:
-    return ScheduleRequest(**{_FIELDS[name]: body[name] for name in body if name in _FIELDS})
+def _request(body: Mapping[str, Any], *, now: datetime) -> ScheduleRequest:
+    """When, and what its runs get: that is read as the body of a trigger."""
+    times = {_FIELDS[name]: body[name] for name in body if name in _FIELDS}
+    asked = trigger_request(body["task"], body, now=now, headers={})
+    return ScheduleRequest(**times, **carried(asked))
 
 
 def _moment(text: str | None, name: str) -> datetime | None:

@@ -15,9 +15,9 @@ from apps.environments.scope import Scope
 from apps.orgs.audit import record
 from apps.orgs.permissions import Permission, require
 from apps.runs.operations.trigger import trigger_runs
+from apps.schedules.carried import request_for
 from apps.schedules.limits import limits
 from apps.schedules.models import Schedule, Tick
-from apps.schedules.operations.tick import request_for
 from apps.schedules.states import Origin, Outcome
 
 

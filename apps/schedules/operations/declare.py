@@ -18,6 +18,7 @@ from apps.schedules import policy
 from apps.schedules.models import Declaration, Schedule
 from apps.schedules.operations.manage import ScheduleRequest, begin, change, checked, differs
 from apps.schedules.states import ScheduleKind
+from holdfast.packets import JSON
 
 BITE = 100
 
@@ -84,6 +85,9 @@ def _request(task: str, declared: dict[str, Any]) -> ScheduleRequest:
         overlap=declared["overlap"],
         missed=declared["missed"],
         missed_limit=declared["missedLimit"],
+        payload=declared.get("payload"),
+        payload_type=declared.get("payloadType", JSON),
+        options=declared.get("options", {}),
     )
 
 

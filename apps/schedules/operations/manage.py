@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,9 +18,11 @@ from apps.environments.scope import Scope
 from apps.orgs.audit import record
 from apps.orgs.permissions import Permission, require
 from apps.schedules import policy
+from apps.schedules.carried import check_carried, kept, refusal
 from apps.schedules.limits import limits
 from apps.schedules.models import Schedule
 from apps.schedules.states import Missed, Overlap, ScheduleKind
+from holdfast.packets import JSON
 
 _KEY_LENGTH = 255
 _LONGEST_INTERVAL = 10 * 365 * 86_400
@@ -31,7 +34,8 @@ class ScheduleRequest:
     """What a schedule is to be: exactly one of cron, interval and once.
 
     `window` spreads schedules: a duration, or a part of the time until the next tick ("50%").
-    `missed_limit` counts only for `missed="all"`.
+    `missed_limit` counts only for `missed="all"`. The payload and the options of its runs are
+    those of `carried`.
     """
 
     task: str
@@ -45,6 +49,9 @@ class ScheduleRequest:
     missed: str = Missed.ONE.value
     missed_limit: int = 1
     external_id: str | None = None
+    payload: str | None = None
+    payload_type: str = JSON
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @transaction.atomic
@@ -71,6 +78,7 @@ def create_schedule(
         **fields,
     )
     begin(schedule, now=now)
+    _require_accepted(scope, schedule, now=now)
     schedule.save(force_insert=True)
     _record(scope, "schedule.created", schedule, now=now)
     return schedule
@@ -137,6 +145,7 @@ def _change(scope: Scope, schedule: Schedule, fields: dict[str, Any], *, now: da
     _refuse_declared(schedule)
     if differs(schedule, fields):
         change(schedule, fields, now=now)
+        _require_accepted(scope, schedule, now=now)
         _record(scope, "schedule.updated", schedule, now=now)
     return schedule
 
@@ -186,6 +195,7 @@ def checked(request: ScheduleRequest) -> dict[str, Any]:
         "missed": request.missed,
         "missed_limit": request.missed_limit,
         "external_id": request.external_id,
+        **kept(request.payload, request.payload_type, request.options),
     }
 
 
@@ -229,6 +239,14 @@ def _require_task(scope: Scope, task: str) -> None:
             f"the current version of this environment has no task {task!r}",
             detail={"task": ["unknown task"]},
         )
+
+
+def _require_accepted(scope: Scope, schedule: Schedule, *, now: datetime) -> None:
+    """A run of its next time is looked at as a trigger of now: what is wrong is said at once."""
+    check_carried(schedule)
+    error = refusal(scope, schedule, now=now)
+    if error is not None:
+        raise error
 
 
 def _require_room(scope: Scope) -> None:

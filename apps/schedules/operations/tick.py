@@ -17,15 +17,15 @@ from apps.core.transactions import retried
 from apps.environments.scope import Scope
 from apps.orgs.actors import SYSTEM
 from apps.runs.operations.cancel import cancel_run
-from apps.runs.operations.trigger import Triggered, TriggerRequest
+from apps.runs.operations.trigger import Triggered
 from apps.runs.operations.trigger_each import trigger_each
 from apps.schedules import policy
+from apps.schedules.carried import request_for
 from apps.schedules.facts import TickFailed
 from apps.schedules.limits import limits
 from apps.schedules.models import Schedule, Tick
 from apps.schedules.policy import Plan
 from apps.schedules.states import Outcome, Overlap
-from holdfast.packets import SUPERJSON
 
 BITE = 500
 _REST = timedelta(minutes=5)
@@ -193,25 +193,19 @@ def _trigger(steps: Sequence[_Step], *, now: datetime) -> None:
     if not asked:
         return
     scope = _scope(steps[0].schedule, steps[0].around)
-    requests = []
+    sound, requests = [], []
     before = {step.schedule.pk: step.schedule.latest_at for step in steps}
     for step, at in asked:
-        requests.append(request_for(step.schedule, at, before[step.schedule.pk]))
+        try:
+            requests.append(request_for(step.schedule, at, before[step.schedule.pk]))
+        except DomainError as error:
+            _note(step, at, error, now)
+            continue
+        sound.append((step, at))
         before[step.schedule.pk] = at
     told = trigger_each(scope, requests=requests, now=now)
-    for (step, at), outcome in zip(asked, told, strict=True):
+    for (step, at), outcome in zip(sound, told, strict=True):
         _note(step, at, outcome, now)
-
-
-def request_for(schedule: Schedule, at: datetime, latest_at: datetime | None) -> TriggerRequest:
-    """The run for one nominal time of a schedule."""
-    return TriggerRequest(
-        task=schedule.task,
-        payload=policy.payload(schedule.described, at=at, latest_at=latest_at),
-        payload_type=SUPERJSON,
-        source="schedule",
-        schedule_id=schedule.pk,
-    )
 
 
 def _note(step: _Step, at: datetime, outcome: Triggered | DomainError, now: datetime) -> None:

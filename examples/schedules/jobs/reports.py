@@ -9,6 +9,12 @@ from holdfast import ScheduledRun, batch_trigger_and_wait, item, logger, schedul
 CUSTOMERS = [f"customer_{number}" for number in range(20)]
 
 
+class Selection(TypedDict):
+    """What the schedule carries: whose reports are made."""
+
+    customers: list[str]
+
+
 class Report(TypedDict):
     """What one customer's report came to."""
 
@@ -29,11 +35,20 @@ async def make_report(request: Request) -> Report:
     return Report(customer=request["customer"], day=request["day"])
 
 
-@task(schedule=schedule("0 6 * * *", timezone="Europe/Paris", overlap="skip", missed="one"))
-async def morning_reports(run: ScheduledRun) -> list[Report]:
+@task(
+    schedule=schedule(
+        "0 6 * * *",
+        timezone="Europe/Paris",
+        overlap="skip",
+        missed="one",
+        payload=Selection(customers=CUSTOMERS),
+        options={"tags": ["morning"], "ttl": "2h"},
+    )
+)
+async def morning_reports(run: ScheduledRun[Selection]) -> list[Report]:
     """Make all reports of a morning, and wait for them without holding a slot."""
-    day = run.timestamp.date().isoformat()
+    day, customers = run.timestamp.date().isoformat(), run.payload["customers"]
     logger.info("making reports", day=day, schedule=run.schedule_id)
-    items = [item("make_report", Request(customer=c, day=day), tags=[c]) for c in CUSTOMERS]
+    items = [item("make_report", Request(customer=c, day=day), tags=[c]) for c in customers]
     reports: list[Report] = await batch_trigger_and_wait(items)
     return reports

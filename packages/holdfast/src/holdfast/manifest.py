@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+from holdfast import packets
+from holdfast.errors import PayloadInvalid
 from holdfast.flow import Queue
 from holdfast.machines import DEFAULT_MACHINE
 from holdfast.project import Defaults
@@ -189,6 +191,7 @@ def sdk_version() -> str:
 
 def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskManifest:
     signature = task.signature
+    _check_schedules(task)
     return TaskManifest(
         id=task.id,
         file_path=_relative(task.file_path, root),
@@ -208,6 +211,19 @@ def _task(task: Task[Any, Any], root: Path | None, defaults: Defaults) -> TaskMa
         description=task.description,
         schedules=task.schedules,
     )
+
+
+def _check_schedules(task: Task[Any, Any]) -> None:
+    """What a schedule carries has to fit the task: an error belongs where the mistake is."""
+    for schedule in task.schedules:
+        if schedule.payload.data is None:
+            continue
+        value = packets.plain(*schedule.payload)
+        sample = {"scheduleId": "", "timestamp": "2000-01-01T00:00:00.000Z", "payload": value}
+        try:
+            task.signature.validate_payload(sample, task_id=task.id)
+        except PayloadInvalid as error:
+            raise ManifestError(f"the payload of a schedule does not fit: {error}") from None
 
 
 def _queues(queues: Iterable[Queue]) -> tuple[QueueManifest, ...]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import pydantic
 from pydantic.alias_generators import to_camel
 
+from holdfast import packets
+from holdfast.client.triggers import RunOptions, run_options
+from holdfast.packets import Packet
+
+Payload = TypeVar("Payload")
 Overlap = Literal["allow", "skip", "queue", "cancel"]
 Missed = Literal["skip", "one", "all"]
 
 _FIELD_COUNTS = (5, 6)
 _LONGEST_NAME = 128
+_NO_PAYLOAD = Packet(None, packets.JSON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,8 @@ class Schedule:
             latest), ``all`` (the latest `missed_limit`).
         missed_limit: How many times ``all`` makes up for, up to 100.
         environments: Where it ticks: ``prod``, ``staging``, ``preview``, ``dev``; None: everywhere.
+        payload: What its runs find as `ScheduledRun.payload`, encoded.
+        options: How its runs are executed, as a trigger's options travel.
     """
 
     cron: str | None = None
@@ -46,6 +54,8 @@ class Schedule:
     missed: Missed = "one"
     missed_limit: int = 1
     environments: tuple[str, ...] | None = None
+    payload: Packet = _NO_PAYLOAD
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if (self.cron is None) == (self.every is None):
@@ -68,6 +78,9 @@ class Schedule:
             "every": self.every,
             "window": self.window,
             "environments": None if self.environments is None else list(self.environments),
+            "payload": self.payload.data,
+            "payloadType": None if self.payload.data is None else self.payload.data_type,
+            "options": dict(self.options) or None,
         }
         return {
             "name": self.name,
@@ -93,6 +106,8 @@ class Schedule:
             missed=wire.get("missed") or "one",
             missed_limit=wire.get("missedLimit") or 1,
             environments=None if environments is None else tuple(environments),
+            payload=Packet(wire.get("payload"), wire.get("payloadType") or packets.JSON),
+            options=wire.get("options") or {},
         )
 
 
@@ -108,6 +123,8 @@ def schedule(  # noqa: PLR0913 -- a schedule has these parts
     missed: Missed = "one",
     missed_limit: int = 1,
     environments: Sequence[str] | None = None,
+    payload: Any = None,
+    options: RunOptions | None = None,
 ) -> Schedule:
     """Say when a task runs by itself: ``@task(schedule=schedule("0 9 * * MON-FRI"))``.
 
@@ -122,9 +139,15 @@ def schedule(  # noqa: PLR0913 -- a schedule has these parts
         missed: ``skip``, ``one`` or ``all``.
         missed_limit: For ``missed="all"``.
         environments: Such as ``["prod"]``.
+        payload: What its runs find as `ScheduledRun.payload`: anything that a trigger takes, up to
+            128 KiB together with the options.
+        options: How its runs are executed, such as ``{"tags": ["eu"], "ttl": "1h"}``; see
+            `RunOptions`. What is left out is as the task says.
 
     Raises:
         ValueError: It makes no sense; the server checks the cron and the zone once more.
+        TypeError: An option is one that only a trigger has.
+        PacketError: The payload holds something that has no form on the wire.
     """
     seconds = int(every.total_seconds()) if isinstance(every, timedelta) else every
     return Schedule(
@@ -138,6 +161,8 @@ def schedule(  # noqa: PLR0913 -- a schedule has these parts
         missed=missed,
         missed_limit=missed_limit,
         environments=None if environments is None else tuple(environments),
+        payload=packets.encode(payload),
+        options=run_options(options) if options else {},
     )
 
 
@@ -157,8 +182,10 @@ def as_schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> tup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledRun:
+class ScheduledRun(Generic[Payload]):
     """The payload of a run that a schedule started.
+
+    ``ScheduledRun[Report]`` says what its schedules carry, and has it checked.
 
     Attributes:
         schedule_id: The schedule.
@@ -168,6 +195,7 @@ class ScheduledRun:
         external_id: What the schedule's maker knows it by.
         upcoming: The next five nominal times.
         type: ``DECLARATIVE`` or ``IMPERATIVE``.
+        payload: What the schedule carries; None when that is nothing.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(
@@ -181,3 +209,4 @@ class ScheduledRun:
     external_id: str | None = None
     upcoming: list[datetime] = field(default_factory=list)
     type: str = "IMPERATIVE"
+    payload: Payload = cast(Payload, None)  # noqa: RUF009 -- no call at all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict
 
@@ -10,7 +11,7 @@ import pydantic
 import pytest
 
 import holdfast
-from holdfast import DuplicateTask, Queue, Retry, task
+from holdfast import DuplicateTask, Queue, Retry, Schedule, ScheduledRun, schedule, task
 from holdfast.errors import PayloadInvalid
 from holdfast.manifest import Manifest, ManifestError, build_manifest
 from holdfast.project import Defaults
@@ -206,6 +207,41 @@ def test_a_queue_with_two_limits_is_refused():
     def two() -> None: ...
 
     with pytest.raises(ManifestError, match="two limits: 1 and 2"):
+        build_manifest()
+
+
+class Region(pydantic.BaseModel):
+    name: str
+
+
+def test_a_schedule_says_what_its_runs_get():
+    when = schedule(
+        "@daily", payload={"since": datetime(2026, 1, 1, tzinfo=UTC)},
+        options={"queue": "q", "ttl": timedelta(minutes=10), "tags": "eu"},
+    )  # fmt: skip
+    wire = when.to_wire()
+    assert wire["payloadType"] == "application/super+json"
+    assert wire["options"] == {"queue": {"name": "q"}, "ttl": "600s", "tags": ["eu"]}
+    assert Schedule.from_wire(wire) == when
+    assert schedule("@daily").to_wire().keys().isdisjoint({"payload", "payloadType", "options"})
+    with pytest.raises(TypeError, match="a schedule has no option delay"):
+        schedule("@daily", options={"delay": "1h"})
+
+
+def test_a_scheduled_run_reads_what_its_schedule_carries():
+    read = pydantic.TypeAdapter(ScheduledRun[Region]).validate_python
+    tick = {"scheduleId": "sched_1", "timestamp": "2026-01-01T00:00:00Z"}
+    assert read(tick | {"payload": {"name": "eu"}}).payload == Region(name="eu")
+    assert read(tick).payload is None
+    anything = pydantic.TypeAdapter(ScheduledRun).validate_python(tick | {"payload": [1]})
+    assert anything.payload == [1]
+
+
+def test_a_schedule_whose_payload_does_not_fit_its_task_is_refused():
+    @task(schedule=schedule("@daily", payload={"title": "eu"}))
+    async def report(run: ScheduledRun[Region]) -> None: ...
+
+    with pytest.raises(ManifestError, match=r"payload of a schedule .*'report'.*payload\.name"):
         build_manifest()
 
 

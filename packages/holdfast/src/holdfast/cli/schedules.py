@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,7 +12,10 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Column, moment
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Group
+from holdfast.cli.trigger import run_options
+from holdfast.cli.values import json_value
 from holdfast.client.schedules import ScheduleInfo, ScheduleOptions
+from holdfast.client.triggers import RunOptions
 
 
 def _next(info: ScheduleInfo) -> str:
@@ -43,6 +47,9 @@ SCHEDULE_FIELDS: list[Column] = [
     ("key", lambda info: info.deduplication_key),
     ("external id", lambda info: info.external_id),
     ("latest run", lambda info: info.latest_run),
+    ("payload", lambda info: None if info.payload is None else json.dumps(info.payload)),
+    ("options", lambda info: json.dumps(info.options) if info.options else None),
+    ("problem", lambda info: info.problem),
 ]
 _TICK_COLUMNS: list[Column] = [
     ("TIME", lambda tick: tick.timestamp),
@@ -112,16 +119,26 @@ def show(session: Session, schedule_id: str) -> None:
     help="Which times that passed unseen are made up for; one.",
 )
 @click.option("--missed-limit", type=click.IntRange(1, 100), metavar="N", help="For all.")
+@click.option(
+    "--payload",
+    metavar="JSON",
+    callback=json_value,
+    help="What its runs find as payload in theirs: JSON, or @file, or - for stdin.",
+)
+@run_options
 @pass_session
 def create(session: Session, /, task: str, key: str, **options: Any) -> None:
     """Make a schedule of TASK, or change the one that has the key.
 
     \b
     holdfast schedules create report --key daily --cron "0 9 * * MON-FRI" --timezone Europe/Paris
+    holdfast schedules create report --key eu --cron @daily --payload '{"region": "eu"}' --tag eu
     """
     given = {name: value for name, value in options.items() if value is not None}
     if sum(name in given for name in ("cron", "every", "at")) != 1:
         raise CliError("Say exactly one of --cron, --every and --at.", Exit.USAGE)
+    of_runs = {name: given.pop(name) for name in RunOptions.__annotations__ if name in given}
+    given["options"] = {name: value for name, value in of_runs.items() if value or value == 0}
     made = session.client().schedules.create(
         task, deduplication_key=key, **cast(ScheduleOptions, given)
     )

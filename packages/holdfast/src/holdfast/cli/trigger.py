@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -16,8 +17,37 @@ from holdfast.cli.values import json_value
 from holdfast.client import SyncHoldfastClient, TriggerOptions
 from holdfast.client.results import Run
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
 # Within this a run that can start has started; then a person wants to know why it has not.
 _PATIENCE_SECONDS = 1.0
+_RUN_OPTIONS = (
+    click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h."),
+    click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated."),
+    click.option("--metadata", metavar="JSON", callback=json_value, help="A JSON object."),
+    click.option("--queue", metavar="NAME", help="Another queue than the task's own."),
+    click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own."),
+    click.option("--machine", metavar="PRESET", help="Such as small-2x."),
+    click.option(
+        "--max-attempts", type=click.IntRange(1), metavar="N", help="Instead of the task's own."
+    ),
+    click.option(
+        "--max-duration",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="Of execution time.",
+    ),
+    click.option(
+        "--priority", type=float, metavar="SECONDS", help="Seconds of head start in the queue."
+    ),
+)
+
+
+def run_options(command: Decorated) -> Decorated:
+    """Add what may be said of a run, whatever starts it."""
+    for option in reversed(_RUN_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(cls=Command)
@@ -26,25 +56,8 @@ _PATIENCE_SECONDS = 1.0
     "--payload", metavar="JSON", callback=json_value, help="JSON, or @file, or - for stdin."
 )
 @click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
-@click.option("--ttl", metavar="LENGTH", help="Expire when not started by then, such as 1h.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
-@click.option("--metadata", metavar="JSON", callback=json_value, help="A JSON object.")
+@run_options
 @click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
-@click.option("--queue", metavar="NAME", help="Another queue than the task's own.")
-@click.option("--concurrency-key", metavar="KEY", help="A lane of the queue of its own.")
-@click.option("--machine", metavar="PRESET", help="Such as small-2x.")
-@click.option(
-    "--max-attempts", type=click.IntRange(1), metavar="N", help="Instead of the task's own."
-)
-@click.option(
-    "--max-duration",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Of execution time.",
-)
-@click.option(
-    "--priority", type=float, metavar="SECONDS", help="Seconds of head start in the queue."
-)
 @click.option("--version", metavar="VERSION", help="Run exactly this version.")
 @click.option("--test", is_flag=True, help="Mark the run as a test.")
 @click.option("--wait", is_flag=True, help="Wait for the end; a failed run gives exit code 1.")

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
+from holdfast import packets
 from holdfast._http import AsyncTransport, Call, Flow, SyncTransport
 from holdfast.client.results import Result, build, read
 from holdfast.client.surface import Group, operation
+from holdfast.client.triggers import RunOptions, run_options
 
 Transport = TypeVar("Transport", bound=AsyncTransport | SyncTransport)
 
@@ -29,6 +31,9 @@ class ScheduleOptions(TypedDict, total=False):
         overlap: ``allow``, ``skip``, ``queue`` or ``cancel``.
         missed: ``skip``, ``one`` or ``all``.
         missed_limit: For ``missed="all"``, up to 100.
+        payload: What its runs find as `ScheduledRun.payload`: anything that a trigger takes, up to
+            128 KiB together with the options.
+        options: How its runs are executed; what is left out is as the task says.
     """
 
     cron: str
@@ -41,6 +46,8 @@ class ScheduleOptions(TypedDict, total=False):
     overlap: Literal["allow", "skip", "queue", "cancel"]
     missed: Literal["skip", "one", "all"]
     missed_limit: int
+    payload: Any
+    options: RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +60,12 @@ class Generator(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleInfo(Result):
-    """A schedule as the server has it; `next_run_effective_at` is within window and jitter."""
+    """A schedule as the server has it; `next_run_effective_at` is within window and jitter.
+
+    `payload` and `options` are what its runs get, and `problem` is why a run would be refused if
+    its time came now; lists leave all three out. Options are as they travel, such as
+    ``{"maxAttempts": 2}``.
+    """
 
     id: str
     type: str
@@ -74,6 +86,9 @@ class ScheduleInfo(Result):
     next_run_effective_at: datetime | None = None
     latest_run: str | None = None
     latest_run_at: datetime | None = None
+    payload: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +151,8 @@ class Schedules(Group[Transport]):
             **options: See `ScheduleOptions`.
 
         Raises:
-            UnprocessableError: The cron, the zone or the task is wrong.
+            UnprocessableError: The cron, the zone or the task is wrong, or a trigger with this
+                payload and these options would be refused.
         """
         body = {**_wire(task, options), "deduplicationKey": deduplication_key}
         return self._send(_call("POST", "", body))
@@ -271,7 +287,11 @@ def _wire(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
         wire["every"] = int(every.total_seconds()) if isinstance(every, timedelta) else every
     if (at := given.get("at")) is not None:
         wire["at"] = _text(at)
-    return {"task": task, **wire}
+    data, kind = packets.encode(given.get("payload"))
+    carried = run_options(given.get("options", {}))
+    if data is not None:
+        wire["payload"], carried["payloadType"] = data, kind
+    return {"task": task, **wire, **({"options": carried} if carried else {})}
 
 
 def _text(moment: datetime) -> str:
