@@ -105,6 +105,7 @@ def test_what_is_rolled_back_starts_nothing_and_what_is_committed_starts_once(sh
     assert run.tags == ["order_1"]
     ids = {row[0] for row in shop.rows("SELECT run_id FROM holdfast_outboxentry")}
     assert ids == {str(found) for found in Run.objects.filter(task="ship")}
+    assert shop.rows("SELECT * FROM holdfast_steps") == []  # made by the migrations
 
 
 def test_a_relay_that_dies_before_its_commit_starts_no_second_run(shop):

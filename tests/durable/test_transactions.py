@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from holdfast import step, step_sync, task
+from holdfast.django import database as django_database
 from holdfast.durable import Database
 from holdfast.errors import HoldfastError
 from holdfast.journal import Call
@@ -168,3 +169,50 @@ def test_true_takes_the_address_from_the_environment(address, monkeypatch):
         asyncio.run(step(deposit, 5, transaction=True))
     monkeypatch.setenv("HOLDFAST_STEPS_DATABASE_URL", address)
     assert asyncio.run(step(deposit, 5, transaction=True)) == 5
+
+
+def pay_by_django(_, amount):
+    with connection.cursor() as cursor:  # as models do: Django's own connection of the thread
+        cursor.execute("UPDATE account SET balance = balance + %s", [amount])
+    return amount
+
+
+def test_what_django_does_is_committed_with_the_record(address):
+    @task(durable=True)
+    def pay():
+        first = step_sync(pay_by_django, 5, transaction=django_database)
+        return first + step_sync(pay_by_django, 7, transaction=django_database)
+
+    before = 0
+    for run in every_crash(pay):
+        assert (run.output, balance(address)) == (12, before + 12)
+        before += 12
+        with psycopg.connect(address) as database:
+            database.execute("DELETE FROM holdfast_steps")
+
+
+def test_what_django_did_is_taken_back_with_its_record(address):
+    def fail(taken, amount):
+        pay_by_django(taken, amount)
+        raise LookupError("no")
+
+    @task(durable=True, retry=1)
+    def pay():
+        try:
+            step_sync(fail, 5, transaction=django_database)
+        except LookupError:
+            return "nothing"
+
+    with Bench() as bench:
+        assert bench.run(pay).output == "nothing"
+    assert balance(address) == 0
+    with psycopg.connect(address) as database:
+        assert database.execute("SELECT count(*) FROM holdfast_steps").fetchone() == (0,)
+
+
+def test_a_connection_of_the_other_kind_is_refused_with_a_reason(address):
+    with pytest.raises(HoldfastError, match="needs an async connection"):
+        asyncio.run(step(deposit, 5, transaction=django_database))
+    with pytest.raises(HoldfastError, match="needs a plain connection"):
+        asyncio.run(step(deposit_plainly, 5, transaction=asynccontextmanager(lambda: None)))
+    assert balance(address) == 0

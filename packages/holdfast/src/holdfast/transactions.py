@@ -94,6 +94,10 @@ class Database:
                 yield connection
             return
         opened = source.connection() if hasattr(source, "connection") else source()
+        if not hasattr(opened, "__enter__"):
+            raise HoldfastError(
+                "a step of a plain function needs a plain connection, not an async one"
+            )
         with opened as connection:
             yield connection
 
@@ -107,6 +111,10 @@ class Database:
             opened = source.connection() if hasattr(source, "connection") else source()
         if inspect.isawaitable(opened) and not isinstance(opened, AbstractAsyncContextManager):
             opened = await opened
+        if not hasattr(opened, "__aenter__"):
+            raise HoldfastError(
+                "a step of an async function needs an async connection, not a plain one"
+            )
         async with opened as connection:
             yield connection
 
