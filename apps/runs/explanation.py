@@ -228,11 +228,17 @@ def _held(run: Run, lane: Lane) -> Explanation | None:
     """By a rate: it is held until a moment that is known."""
     slots = lane.slots
     if slots.held_until:
-        text = f"Its queue {run.queue!r} has started {_rate(slots.rate_limit, slots.rate_seconds)}"
+        rate = _rate(slots.rate_limit, slots.rate_seconds)
+        text = (
+            f"Its queue {run.queue!r} has started as many runs as its rate of {rate} allows so far"
+        )
         return _at_rate("rate_limit", text, run, slots.held_until)
     if lane.held_until:
         rate = _rate(slots.key_rate_limit, slots.key_rate_seconds)
-        text = f"Its queue {run.queue!r} has started {rate} for key {run.concurrency_key or ''!r}"
+        text = (
+            f"Its queue {run.queue!r} has started as many runs of the key "
+            f"{run.concurrency_key or ''!r} as its rate of {rate} for each key allows so far"
+        )
         return _at_rate("key_rate_limit", text, run, lane.held_until)
     return None
 
@@ -245,7 +251,7 @@ def _at_rate(kind: str, text: str, run: Run, until: datetime) -> Explanation:
 
 
 def _rate(limit: int | None, seconds: float | None) -> str:
-    return f"all of the {limit} runs per {seconds or 0:g} s that its rate allows"
+    return f"{limit} per {seconds or 0:g} s"
 
 
 # -- Nothing bars it -----------------------------------------------------------------------------

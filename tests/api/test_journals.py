@@ -87,6 +87,9 @@ def test_a_fork_is_in_the_audit_log(api, run):
 def test_a_fork_from_nowhere_is_refused_and_leaves_nothing(api, run):
     answer = api.post(f"/api/v1/runs/{run}/fork", {"from": "refund"})
     assert answer.status == 422
+    assert answer.body["error"] == (
+        "its journal has no step 'refund', by position or name: it has reserve, charge, ship"
+    )
     assert (Run.objects.count(), JournalEntry.objects.count()) == (1, 3)
     assert api.post(f"/api/v1/runs/{run}/fork", {}).status == 400
 

@@ -120,7 +120,7 @@ def test_a_held_run_says_until_when(acme, worker):
     found = explanation(acme.scope, run_id)
     assert (found.kind, found.detail["until"]) == ("rate_limit", later(30).isoformat())
     assert found.text == (
-        "Its queue 'q' has started all of the 2 runs per 60 s that its rate allows; "
+        "Its queue 'q' has started as many runs as its rate of 2 per 60 s allows so far; "
         "the next may start at 2026-11-24 12:00:30 UTC."
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from apps.core.errors import Invalid, NotFound
 from apps.core.ids import public_id
 from apps.core.transactions import retried
@@ -14,6 +16,9 @@ from apps.orgs.permissions import Permission, require
 from apps.runs.models import JournalEntry, Run
 from apps.runs.operations.journal import FORK, copy_journal
 from apps.runs.operations.trigger import Triggered, TriggerRequest, trigger_run
+
+NAMES_SHOWN = 10
+LOOKED_AT = 1_000
 
 
 @retried
@@ -69,7 +74,16 @@ def _entry(run: Run, start: str) -> JournalEntry:
     found = entries.filter(position=start).first() or entries.filter(name=start).first()
     if found is None:
         raise Invalid(
-            f"its journal has no entry at position {start!r}, and none of that name",
+            f"its journal has no step {start!r}, by position or name: {_steps(entries)}",
             detail={"from": ["unknown"]},
         )
     return found
+
+
+def _steps(entries: QuerySet[JournalEntry]) -> str:
+    steps = entries.filter(kind="step").values_list("name", flat=True)[:LOOKED_AT]
+    names = list(dict.fromkeys(steps))
+    if not names:
+        return "it has recorded none"
+    more = ", …" if len(names) > NAMES_SHOWN else ""
+    return f"it has {', '.join(names[:NAMES_SHOWN])}{more}"

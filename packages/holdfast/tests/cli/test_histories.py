@@ -76,6 +76,30 @@ def test_a_run_is_forked(cli: Cli, stub: Stub):
     assert stub.requests[-1].json == {"from": "charge", "version": "20261124.1"}
 
 
+def test_a_journal_is_listed_with_what_a_fork_may_name(cli: Cli, stub: Stub):
+    entry = {
+        "seq": 1, "position": "12", "kind": "step", "name": "charge", "after": 0, "ok": False,
+        "error": {"message": "the bank is away"}, "attempts": 3, "startedMs": 5, "tookMs": 1500,
+    }  # fmt: skip
+    stub.scripted = [Answer(status=200, body={"data": [entry], "pagination": {}})]
+    done = cli("runs", "journal", "run_1")
+    assert done.code == 0, done.err
+    row = done.out.splitlines()[1]
+    assert row.split() == [
+        "12",
+        "step",
+        "charge",
+        "no",
+        "3",
+        "1.5",
+        "s",
+        "the",
+        "bank",
+        "is",
+        "away",
+    ]
+
+
 def test_a_history_is_fetched(cli: Cli, stub: Stub, project):
     entry = {
         "seq": 1, "position": "1", "kind": "step", "name": "charge", "after": 0, "ok": True,

@@ -94,6 +94,13 @@ def test_waiting_too_long_is_exit_code_1(cli: Cli, stub: Stub):
     assert "QUEUED" in done.err
 
 
+def test_a_trigger_that_joins_an_open_run_says_so(cli: Cli, stub: Stub):
+    stub.script(Answer(body={"id": "run_9", "isCached": True}))
+    done = cli("trigger", "hello", "--overlap", "skip")
+    assert "no new run: this one was there" in done.out
+    assert stub.requests[-1].json["options"]["overlap"] == "skip"
+
+
 def test_waiting_says_once_why_a_run_does_not_start(cli: Cli, stub: Stub):
     reason = "no version has the task 'hello' yet"
     stub.add_run("run_9", "PENDING_VERSION", reason=reason)
@@ -101,7 +108,7 @@ def test_waiting_says_once_why_a_run_does_not_start(cli: Cli, stub: Stub):
     done = cli("trigger", "hello", "--wait", "--timeout", "2.2")
     assert done.code == 1
     assert done.err.splitlines() == [
-        f"run_9 is PENDING_VERSION: {reason}",
+        f"run_9: {reason}",
         "error: Run run_9 is PENDING_VERSION after 2.2 seconds.",
     ]
 

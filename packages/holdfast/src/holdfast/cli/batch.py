@@ -84,6 +84,8 @@ def batch() -> None:
 def trigger(session: Session, file: str, task: str | None, idempotency_key: str | None) -> None:
     """Start a run for every line of FILE, up to 10,000; - is stdin.
 
+    Options have the names of the SDK, such as concurrency_key, or of the API, concurrencyKey.
+
     \b
     {"task": "resize", "payload": {"image": 1}, "options": {"tags": ["a"]}}
     holdfast batch trigger images.ndjson

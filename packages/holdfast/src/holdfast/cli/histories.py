@@ -6,16 +6,18 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from holdfast import project
 from holdfast.cli.exits import CliError, Exit
-from holdfast.cli.output import Column
+from holdfast.cli.output import Column, duration
 from holdfast.cli.runs import looking_for, runs
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Command
 from holdfast.errors import NonDeterminismError
+from holdfast.protocol import Entry
 from holdfast.testing import History, replay
 
 _REPLAYED: list[Column] = [
@@ -23,6 +25,15 @@ _REPLAYED: list[Column] = [
     ("TASK", lambda each: each["task"]),
     ("RUN", lambda each: each["run"]),
     ("RESULT", lambda each: each["result"]),
+]
+_RECORDED: list[Column] = [
+    ("POSITION", lambda each: each["position"]),
+    ("KIND", lambda each: each["kind"]),
+    ("NAME", lambda each: each["name"]),
+    ("OK", lambda each: each["ok"]),
+    ("TRIES", lambda each: each["attempts"]),
+    ("TOOK", lambda each: duration((each["tookMs"] or 0) / 1000)),
+    ("ERROR", lambda each: each["error"]),
 ]
 
 
@@ -53,6 +64,29 @@ def history(session: Session, run_id: str, out: Path | None) -> None:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:
         found.save(out)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@pass_session
+def journal(session: Session, run_id: str) -> None:
+    """List what durable RUN has recorded, with what `runs fork` may name."""
+    with looking_for(session, run_id):
+        entries = session.client().runs.journal(run_id)
+        session.output.show([_shown(entry) for entry in entries], _RECORDED)
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    message = (entry.error or {}).get("message", "")
+    return {
+        "position": entry.position,
+        "kind": entry.kind,
+        "name": entry.name,
+        "ok": entry.ok,
+        "attempts": entry.attempts,
+        "tookMs": entry.took_ms,
+        "error": message,
+    }
 
 
 @runs.command()

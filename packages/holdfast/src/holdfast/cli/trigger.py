@@ -16,6 +16,7 @@ from holdfast.cli.tree import Command
 from holdfast.cli.values import json_value
 from holdfast.client import SyncHoldfastClient, TriggerOptions
 from holdfast.client.results import Run
+from holdfast.flow import OVERLAPS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -58,6 +59,11 @@ def run_options(command: Decorated) -> Decorated:
 @click.option("--delay", metavar="WHEN", help="Start later: 10m, 1h30m, or an ISO 8601 date.")
 @run_options
 @click.option("--idempotency-key", metavar="KEY", help="The same key twice starts one run.")
+@click.option(
+    "--overlap",
+    type=click.Choice(OVERLAPS),
+    help="What becomes of it while a run of TASK is open.",
+)
 @click.option("--version", metavar="VERSION", help="Run exactly this version.")
 @click.option("--test", is_flag=True, help="Mark the run as a test.")
 @click.option("--wait", is_flag=True, help="Wait for the end; a failed run gives exit code 1.")
@@ -86,7 +92,7 @@ def trigger(
             handle,
             [
                 ("run", lambda h: h.id),
-                ("note", lambda h: "the idempotency key is known: an older run" * h.is_cached),
+                ("note", lambda h: "no new run: this one was there" * h.is_cached),
             ],
         )
         return Exit.OK
@@ -110,7 +116,7 @@ def _ended(
             run = client.runs.retrieve(run_id)
             if run.reason and run.reason != told:
                 told = run.reason
-                session.output.note(f"{run_id} is {run.status}: {told}")
+                session.output.note(f"{run_id}: {told}")
             if time.monotonic() >= deadline:
                 raise TimeoutError(
                     f"Run {run_id} is {run.status} after {timeout:g} seconds."
