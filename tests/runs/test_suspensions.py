@@ -416,3 +416,15 @@ def test_what_has_left_is_said_again_to_no_effect(acme, worker, works):
     worker.say(gone(work, point))
     assert isinstance(worker.say(gone(work, point))[0], Stale)
     assert unsound() == []
+
+
+def test_what_leaves_after_it_was_woken_is_found_in_a_lane_that_was_closed(acme, worker, works):
+    """A claim closes a lane in which only runs are ready that one worker holds."""
+    point, (work, *_) = token(acme), works
+    other = Worker(worker.version)
+    worker.say(suspended(work, point))
+    complete_token(acme.scope, waitpoint_id=point, now=NOW)
+    assert other.claim() == []
+    worker.say(gone(work, point))
+    assert unsound() == []
+    assert [again.run for again in other.claim()] == [work.run]

@@ -39,13 +39,13 @@ def ready_places(
     """What is to be stored of runs that may start, in lanes that stay open until the commit."""
     if not runs:
         return []
-    lanes = open_lanes({_place(run) for run in runs}, now=now)
+    lanes = open_lanes({place_of(run) for run in runs}, now=now)
     sessions = holders or {}
     return [
         ReadyRun(
             run_id=run.pk,
             environment_id=run.environment_id,
-            lane_id=lanes[_place(run)],
+            lane_id=lanes[place_of(run)],
             version_id=None if _follows_current(run) else run.version_id,
             session_id=sessions.get(run.pk),
             machine=run.machine,
@@ -62,7 +62,7 @@ def announce_ready(environment_id: UUID) -> None:
 
 def make_ready_alike(run: Run, run_ids: Sequence[UUID], *, now: datetime) -> None:
     """Add new runs to their lane that are like this one, which is not one of them."""
-    place = _place(run)
+    place = place_of(run)
     sql.execute(
         sql.load("runs", "make_ready_alike"),
         {
@@ -95,7 +95,7 @@ def is_development(environment_id: UUID) -> bool:
     return bool(kind == EnvironmentType.DEVELOPMENT)
 
 
-def _place(run: Run) -> Place:
+def place_of(run: Run) -> Place:
     """What its lane is known by; a run that executes alone has one with none but its own kind."""
     task = run.task if run.is_single else ""
     return run.environment_id, run.queue, run.concurrency_key or "", task

@@ -14,7 +14,7 @@ from apps.core.ids import new_id, public_id
 from apps.runs.errors import ended_as
 from apps.runs.models import Run, Wait, Waitpoint
 from apps.runs.operations.locks import tell_of_room
-from apps.runs.operations.queueing import open_lanes
+from apps.runs.operations.queueing import open_lanes, place_of
 from apps.runs.states import RunStatus, WaitpointKind
 from holdfast.protocol import WaitpointResult
 
@@ -115,7 +115,20 @@ def suspend_runs(suspensions: Sequence[Suspension], *, now: datetime) -> set[UUI
     )
     tell_of_room({environment_id for row in rows for environment_id in row["unblocked"]})
     _wake([row["run_id"] for row in rows if row["is_over"]], now=now)
+    _offer([row["run_id"] for row in rows if row["is_for_any"]], now=now)
     return {row["run_id"] for row in rows if row["is_let_go"]}
+
+
+def _offer(run_ids: Sequence[UUID], *, now: datetime) -> None:
+    """Have any worker find these runs, which were ready for one that held their processes only.
+
+    Meanwhile their lanes may have been closed, since they had nothing for all.
+    """
+    if not run_ids:
+        return
+    runs = list(Run.objects.defer("payload", "output").filter(pk__in=run_ids))
+    open_lanes({place_of(run) for run in runs}, now=now)
+    tell_of_room({run.environment_id for run in runs})
 
 
 # -- Waking ----------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@
 --
 -- Tables: runs_waitpoint (read), runs_wait, runs_run, runs_attempt, runs_lease, runs_readyrun,
 -- runs_runevent (written), runs_environmentslots, runs_queueslots, runs_lane (locked in this order, each in id
--- order, and released). Returns every run, and the environments in which something may start now that
+-- order, and released). Returns every run, whether it is ready for any worker from now on, so that
+-- its lane must be open, and the environments in which something may start now that
 -- could not before.
 -- Parameters: runs uuid[], alls bool[], releases bool[], lefts bool[], executed bigint[] (parallel);
 -- waiters uuid[], waitpoints uuid[] (parallel, no pair twice); now.
@@ -91,4 +92,5 @@ event AS (
 slot AS MATERIALIZED (
     SELECT runs_release_slots(array_agg(lane_id)) AS unblocked FROM state WHERE gives_slot
 )
-SELECT s.run_id, s.is_over, s.is_let_go, slot.unblocked FROM state s CROSS JOIN slot
+SELECT s.run_id, s.is_over, s.is_let_go, s.is_let_go AND s.is_woken AS is_for_any, slot.unblocked
+FROM state s CROSS JOIN slot
