@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 
 from apps.core import clock
-from apps.core.errors import Forbidden, Invalid, NotFound, TooLarge
+from apps.core.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from apps.core.ids import new_id, public_id
 from apps.orgs.roles import Role
 from apps.runs.models import EnvironmentSlots, Wait, Waitpoint
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.duties import queue_due, rescue
 from apps.runs.operations.waitpoints import (
+    block_run,
     complete_called_back,
     complete_due,
     complete_token,
@@ -418,4 +419,14 @@ def test_engines_that_meet_complete_each_time_once(acme, worker):
     assert sum(moved) + complete_due(later(10)) == 6
     assert len(worker.resume(now=later(10))) == 6
     assert [kinds(work.run).count("woken") for work in works] == [1] * 6
+    assert unsound() == []
+
+
+def test_an_attempt_that_has_failed_blocks_its_run_no_more(acme, worker, work):
+    """The process is to try again: to take the place that it keeps would lose the run."""
+    worker.say(failed(work, retry_delay_ms=100))
+    with pytest.raises(Conflict):
+        block_run(acme.scope, run_id=get(work.run).pk, waitpoint_id=token(acme), now=NOW)
+    assert rescue(later(61)) == 1
+    assert get(work.run).status == "QUEUED"
     assert unsound() == []

@@ -96,6 +96,9 @@ def put_back(runs: Sequence[Run], reasons: Mapping[UUID, str], *, now: datetime)
     One that comes back again and again rests before it is handed out another time.
     """
     release_leases([run.pk for run in runs])
+    if asleep := [run.pk for run in runs if run.status in _SUSPENDED]:
+        ReadyRun.objects.filter(pk__in=asleep).delete()
+        Wait.objects.filter(run_id__in=asleep).delete()
     for run in runs:
         _rest(run, policy.delivery_pause(run.delivery_count), now=now)
         run.status_reason, run.updated_at = reasons[run.pk][:_REASON_LENGTH], now

@@ -19,7 +19,7 @@ from apps.orgs.permissions import Permission, require
 from apps.runs import policy
 from apps.runs.errors import no_input, timed_out
 from apps.runs.limits import limits
-from apps.runs.models import Run, Wait, Waitpoint
+from apps.runs.models import Lease, Run, Wait, Waitpoint
 from apps.runs.operations.keys import Hold, hold_keys
 from apps.runs.operations.locks import lock_places
 from apps.runs.operations.waiting import (
@@ -172,6 +172,8 @@ def _lock_run(scope: Scope, run_id: UUID) -> Run:
         raise NotFound
     if run.status not in _BLOCKABLE:
         raise Conflict(f"only a run that executes can wait, this one is {run.status}")
+    if Lease.objects.filter(pk=run_id, is_started=False).exists():
+        raise Conflict("the attempt that asks has failed, and the next one has not started yet")
     return run
 
 
