@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -33,13 +34,13 @@ def read_request(task: str, values: Mapping[str, str], *, now: datetime) -> Trig
         concurrency_key=text["concurrency_key"] or None,
         idempotency_key=text["idempotency_key"] or None,
         machine=text["machine"] or None,
-        max_attempts=_whole(text["max_attempts"], "max_attempts"),
+        max_attempts=whole(text["max_attempts"], "max_attempts"),
         max_duration_seconds=(
             int(parse_duration(duration, field="max_duration").total_seconds())
             if duration
             else None
         ),
-        priority_seconds=_whole(text["priority"], "priority") or 0,
+        priority_seconds=_number(text["priority"], "priority") or 0,
         version=text["version"] or None,
         is_test=True,
         source="dashboard",
@@ -63,7 +64,20 @@ def _object(text: str) -> dict[str, Any] | None:
     return value
 
 
-def _whole(text: str, name: str) -> int | None:
+def _number(text: str, name: str) -> float | None:
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Invalid(f"{name} is not a number", detail={name: ["not a number"]})
+    return number
+
+
+def whole(text: str, name: str) -> int | None:
+    """A whole number, None for an empty field; raises Invalid."""
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 9:

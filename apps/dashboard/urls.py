@@ -90,6 +90,7 @@ in_environment = [
     path("schedules", schedules.schedule_list, name="schedules"),
     path("schedules/new", schedules.new_schedule, name="new_schedule"),
     path("schedules/<str:schedule>", schedules.schedule, name="schedule"),
+    path("schedules/<str:schedule>/edit", schedules.edit_schedule, name="edit_schedule"),
     path(
         "schedules/<str:schedule>/activation",
         schedules.schedule_activation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from html.parser import HTMLParser
 
 import pytest
 
@@ -19,6 +20,7 @@ from apps.schedules.operations.manage import ScheduleRequest, create_schedule
 from tests import factories
 from tests.dashboard.pages import at, links, text
 from tests.factories import NOW
+from tests.runs.engine import version
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +47,37 @@ def bulk_action(acme) -> BulkAction:
 
 def page_of(schedule: Schedule, part: str = "") -> str:
     return at(f"schedules/{public_id('sched', schedule.pk)}{part}")
+
+
+class _Fields(HTMLParser):
+    """What a browser would send of a page's fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self._name = ""
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag in {"input", "select", "textarea"} and "name" in given:
+            self._name = given["name"]
+            self.found[self._name] = given.get("value") or ""
+        elif tag == "option" and "selected" in given:
+            self.found[self._name] = given["value"]
+
+    def handle_endtag(self, tag):
+        if tag == "textarea":
+            self._name = ""
+
+    def handle_data(self, data):
+        if self.lasttag == "textarea" and self._name:
+            self.found[self._name] = data
+
+
+def fields(page: str) -> dict[str, str]:
+    parser = _Fields()
+    parser.feed(page)
+    return {name: value for name, value in parser.found.items() if name != "csrfmiddlewaretoken"}
 
 
 # -- Schedules -----------------------------------------------------------------------------------
@@ -91,6 +124,78 @@ def test_the_form_says_what_is_wrong_and_keeps_the_rest(visit, acme, shipped, fi
     page = response.content.decode()
     assert 'aria-invalid="true"' in page or "It was not made" in page
     assert (value if field == "cron" else FORM["cron"]) in page
+
+
+OF_RUNS = {
+    "payload": '{"region": "eu"}', "metadata": '{"by": "alice"}', "tags": "eu, daily",
+    "ttl": "10m", "queue": "reports", "concurrency_key": "k", "machine": "small-2x",
+    "max_attempts": "2", "max_duration": "90s", "priority": "30.5",
+}  # fmt: skip
+
+
+def test_the_form_takes_what_runs_get_and_the_page_shows_it(visit, acme, shipped):
+    visit().post(at("schedules/new"), {**FORM, **OF_RUNS})
+    made = Schedule.objects.get()
+    assert made.payload == '{"region":"eu"}'
+    assert made.options == {
+        "metadata": {"by": "alice"}, "tags": ["eu", "daily"], "ttl": 600, "queue": "reports",
+        "concurrencyKey": "k", "machine": "small-2x", "maxAttempts": 2, "maxDuration": 90,
+        "priority": 30.5,
+    }  # fmt: skip
+    said = text(visit().get(page_of(made)))
+    for shown in ("region", "eu", "alice", "reports", "small-2x", "600 s", "30.5 s"):
+        assert shown in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("payload", "{"),
+        ("metadata", "[]"),
+        ("machine", "huge"),
+        ("max_attempts", "9999"),
+        ("priority", "inf"),
+        ("every", "soon"),
+    ],
+)
+def test_the_form_says_what_of_the_runs_is_wrong(visit, acme, shipped, field, value):
+    response = visit().post(at("schedules/new"), {**FORM, field: value})
+    assert response.status_code == 422
+    assert not Schedule.objects.exists()
+    assert f'id="{field}-error"' in response.content.decode()
+
+
+def test_a_schedule_is_edited_and_saved_as_it_was_shown(visit, acme, shipped):
+    packet = '{"json":{"at":"2026-01-01T00:00:00.000Z"},"meta":{"values":{"at":["Date"]}}}'
+    request = ScheduleRequest(
+        task="hello", interval_seconds=90, jitter_seconds=5, missed="all", missed_limit=3,
+        external_id="user_1", payload=packet, payload_type="application/super+json",
+        options={"ttl": 0, "priority": 1.5, "tags": ["a"], "queue": "q", "metadata": {"a": 1}},
+    )  # fmt: skip
+    made = create_schedule(acme.scope, request=request, deduplication_key="k", now=NOW)
+    before = Schedule.objects.values().get()
+    page = visit().get(page_of(made, "/edit")).content.decode()
+    form = fields(page)
+    assert visit().post(page_of(made, "/edit"), form).headers["Location"] == page_of(made)
+    assert Schedule.objects.values().get() == before
+
+    visit().post(page_of(made, "/edit"), {**form, "payload": "7", "every": "", "cron": "@daily"})
+    made.refresh_from_db()
+    assert (made.payload, made.payload_type) == ("7", "application/json")
+    assert (made.cron, made.interval_seconds, made.missed_limit) == ("0 0 * * *", None, 3)
+
+
+def test_an_edit_that_is_refused_says_so_and_changes_nothing(visit, schedule):
+    response = visit().post(page_of(schedule, "/edit"), {**FORM, "cron": "61 * * * *"})
+    assert response.status_code == 422
+    assert "61 * * * *" in response.content.decode()
+    schedule.refresh_from_db()
+    assert schedule.missed == "one"
+
+
+def test_a_schedule_whose_run_would_be_refused_says_so(visit, acme, schedule):
+    version(acme.production, "other", number="20261124.9")
+    assert "Its next run would be refused" in text(visit().get(page_of(schedule)))
 
 
 def test_a_schedule_is_switched_off_and_on(visit, schedule):

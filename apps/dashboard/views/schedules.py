@@ -24,25 +24,28 @@ from apps.dashboard.exports import asked_form, list_file
 from apps.dashboard.lists import asked_choice, asked_text
 from apps.dashboard.pages import in_environment, page
 from apps.dashboard.requests import PageRequest
+from apps.dashboard.schedule_form import BEGUN, FIELDS, read_schedule, reasons, shown_schedule
+from apps.dashboard.values import shown, value_of
 from apps.deployments.queries import current_version, tasks_of
 from apps.environments.access import Place
 from apps.orgs.permissions import Permission
 from apps.schedules import queries
 from apps.schedules.operations.manage import (
-    ScheduleRequest,
     activate_schedule,
     create_schedule,
     deactivate_schedule,
     delete_schedule,
+    update_schedule,
 )
 from apps.schedules.policy import PREFIX
 from apps.schedules.states import Missed, Overlap
+from holdfast import packets
+from holdfast.machines import MACHINES
 
 _COMING_DAYS = 7
 _COMING = 500
 _NEXT = 10
 _STATES = {"active": True, "inactive": False}
-_FIELDS = ("task", "cron", "timezone", "window", "overlap", "missed")
 
 
 @require_safe
@@ -83,7 +86,7 @@ def _by_day(coming: Iterable[Any]) -> Iterable[tuple[date, list[Any]]]:
 def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
     """One schedule: its rule, its next times, and what became of the latest ones."""
     found = queries.get_schedule(place.scope, _id(schedule))
-    now = clock.now()
+    now, options = clock.now(), found.options or {}
     context = {
         "schedule": found,
         "coming": queries.upcoming(
@@ -91,6 +94,9 @@ def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
             schedule_id=found.pk,
         ),
         "ticks": queries.list_ticks(place.scope, found.pk, most=50),
+        "problem": queries.problem_of(place.scope, found, now=now),
+        "payload": value_of(found.payload, found.payload_type or packets.JSON),
+        "metadata": shown(options["metadata"]) if "metadata" in options else None,
     }  # fmt: skip
     return page(request, "schedules/one.html", context, section="schedules")
 
@@ -98,26 +104,44 @@ def schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @in_environment(Permission.SCHEDULES_WRITE)
 def new_schedule(request: PageRequest, place: Place) -> HttpResponseBase:
-    """A form for a cron schedule; what is refused is shown beside its field."""
-    values = {name: request.POST.get(name, "").strip() for name in _FIELDS}
+    """A form for a schedule; what is refused is shown beside its field."""
+    now = clock.now()
     if request.method != "POST":
-        begun = {"task": request.GET.get("task", ""), "timezone": "UTC"}
-        return _form(request, place, {**values, **begun}, {})
-    request_ = ScheduleRequest(
-        task=values["task"], cron=values["cron"], timezone=values["timezone"] or "UTC",
-        window=values["window"], overlap=values["overlap"] or Overlap.ALLOW.value,
-        missed=values["missed"] or Missed.ONE.value,
-    )  # fmt: skip
+        begun = {name: request.GET.get(name, "") for name in FIELDS}
+        return _form(request, place, {**begun, **BEGUN}, {})
+    values = _values(request)
     try:
-        made = create_schedule(
-            place.scope, request=request_, deduplication_key=str(new_id()), now=clock.now()
-        )
+        asked = read_schedule(values, now=now)
+        made = create_schedule(place.scope, request=asked, deduplication_key=str(new_id()), now=now)
     except Forbidden:
         raise
     except DomainError as error:
-        return _form(request, place, values, _reasons(error), status=error.status)
+        return _form(request, place, values, reasons(error), status=error.status)
     messages.success(request, f"{made.task} runs by itself from now on.")
     return redirect(places.address(place, "schedule", schedule=public_id(PREFIX, made.pk)))
+
+
+@require_http_methods(["GET", "POST"])
+@in_environment(Permission.SCHEDULES_WRITE)
+def edit_schedule(request: PageRequest, place: Place, schedule: str) -> HttpResponseBase:
+    """The same form for a schedule that is there."""
+    known, now = queries.get_schedule(place.scope, _id(schedule)), clock.now()
+    if request.method != "POST":
+        return _form(request, place, shown_schedule(known), {}, known=known)
+    values = _values(request)
+    try:
+        asked = read_schedule(values, now=now, known=known)
+        update_schedule(place.scope, schedule_id=known.pk, request=asked, now=now)
+    except Forbidden:
+        raise
+    except DomainError as error:
+        return _form(request, place, values, reasons(error), known=known, status=error.status)
+    messages.success(request, "The schedule is changed.")
+    return redirect(places.address(place, "schedule", schedule=schedule))
+
+
+def _values(request: PageRequest) -> dict[str, str]:
+    return {name: request.POST.get(name, "").strip() for name in FIELDS}
 
 
 def _form(
@@ -126,6 +150,7 @@ def _form(
     values: dict[str, str],
     errors: dict[str, list[str]],
     *,
+    known: Any = None,
     status: int = 200,
 ) -> HttpResponse:
     current = current_version(place.scope)
@@ -137,15 +162,10 @@ def _form(
         "timezones": [(name, name) for name in timezones()],
         "overlaps": [(value.value, value.value.capitalize()) for value in Overlap],
         "misses": [(value.value, value.value.capitalize()) for value in Missed],
+        "machines": [("", "As the task says"), *((name, name) for name in MACHINES)],
+        "known": known,
     }
-    return page(request, "schedules/new.html", context, section="schedules", status=status)
-
-
-def _reasons(error: DomainError) -> dict[str, list[str]]:
-    named = {name: reasons for name, reasons in error.detail.items() if name in _FIELDS}
-    if named:
-        return {name: [error.message] for name in named}
-    return {"problem": [error.message]}
+    return page(request, "schedules/form.html", context, section="schedules", status=status)
 
 
 @require_POST

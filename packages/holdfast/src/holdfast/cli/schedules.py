@@ -12,7 +12,7 @@ from holdfast.cli.exits import CliError, Exit
 from holdfast.cli.output import Column, moment
 from holdfast.cli.session import Session, pass_session
 from holdfast.cli.tree import Group
-from holdfast.cli.trigger import run_options
+from holdfast.cli.trigger import Decorated, run_options
 from holdfast.cli.values import json_value
 from holdfast.client.schedules import ScheduleInfo, ScheduleOptions
 from holdfast.client.triggers import RunOptions
@@ -70,6 +70,42 @@ def _date(_context: click.Context, parameter: click.Parameter, text: str | None)
     return found if found.tzinfo else found.astimezone(UTC)
 
 
+_OPTIONS = (
+    click.option("--cron", metavar="CRON", help='Such as "0 9 * * MON-FRI".'),
+    click.option("--every", type=click.IntRange(1), metavar="SECONDS", help="An interval instead."),
+    click.option("--at", metavar="DATE", callback=_date, help="One time instead, ISO 8601."),
+    click.option("--timezone", metavar="ZONE", help="Of the cron, such as Europe/Paris; UTC."),
+    click.option("--external-id", metavar="ID", help="Yours, told to the runs."),
+    click.option("--window", metavar="LENGTH", help="Spread ticks: 30m, or 50% of the gap."),
+    click.option("--jitter", type=click.IntRange(0), metavar="SECONDS", help="Random, on top."),
+    click.option(
+        "--overlap",
+        type=click.Choice(["allow", "skip", "queue", "cancel"]),
+        help="What happens while the latest run is open; allow.",
+    ),
+    click.option(
+        "--missed",
+        type=click.Choice(["skip", "one", "all"]),
+        help="Which times that passed unseen are made up for; one.",
+    ),
+    click.option("--missed-limit", type=click.IntRange(1, 100), metavar="N", help="For all."),
+    click.option(
+        "--payload",
+        metavar="JSON",
+        callback=json_value,
+        help="What its runs find as payload in theirs: JSON, or @file, or - for stdin.",
+    ),
+)
+
+
+def schedule_options(command: Decorated) -> Decorated:
+    """Add what may be said of a schedule: when it ticks, and what its runs get."""
+    command = run_options(command)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.group(cls=Group)
 def schedules() -> None:
     """Schedules: what starts runs by itself, what comes, and what was."""
@@ -101,31 +137,7 @@ def show(session: Session, schedule_id: str) -> None:
 @schedules.command()
 @click.argument("task")
 @click.option("--key", required=True, metavar="KEY", help="Yours: the same key is one schedule.")
-@click.option("--cron", metavar="CRON", help='Such as "0 9 * * MON-FRI".')
-@click.option("--every", type=click.IntRange(1), metavar="SECONDS", help="An interval instead.")
-@click.option("--at", metavar="DATE", callback=_date, help="One time instead, ISO 8601.")
-@click.option("--timezone", metavar="ZONE", help="Of the cron, such as Europe/Paris; UTC.")
-@click.option("--external-id", metavar="ID", help="Yours, told to the runs.")
-@click.option("--window", metavar="LENGTH", help="Spread ticks: 30m, or 50% of the gap.")
-@click.option("--jitter", type=click.IntRange(0), metavar="SECONDS", help="Random, on top.")
-@click.option(
-    "--overlap",
-    type=click.Choice(["allow", "skip", "queue", "cancel"]),
-    help="What happens while the latest run is open; allow.",
-)
-@click.option(
-    "--missed",
-    type=click.Choice(["skip", "one", "all"]),
-    help="Which times that passed unseen are made up for; one.",
-)
-@click.option("--missed-limit", type=click.IntRange(1, 100), metavar="N", help="For all.")
-@click.option(
-    "--payload",
-    metavar="JSON",
-    callback=json_value,
-    help="What its runs find as payload in theirs: JSON, or @file, or - for stdin.",
-)
-@run_options
+@schedule_options
 @pass_session
 def create(session: Session, /, task: str, key: str, **options: Any) -> None:
     """Make a schedule of TASK, or change the one that has the key.
@@ -134,15 +146,32 @@ def create(session: Session, /, task: str, key: str, **options: Any) -> None:
     holdfast schedules create report --key daily --cron "0 9 * * MON-FRI" --timezone Europe/Paris
     holdfast schedules create report --key eu --cron @daily --payload '{"region": "eu"}' --tag eu
     """
+    made = session.client().schedules.create(task, deduplication_key=key, **_said(options))
+    session.output.show(made, SCHEDULE_FIELDS)
+
+
+@schedules.command()
+@click.argument("schedule_id", metavar="SCHEDULE")
+@click.argument("task")
+@schedule_options
+@pass_session
+def update(session: Session, /, schedule_id: str, task: str, **options: Any) -> None:
+    """Replace what SCHEDULE is; what is left out has its default.
+
+    \b
+    holdfast schedules update SCHEDULE report --cron @hourly --overlap skip
+    """
+    changed = session.client().schedules.update(schedule_id, task, **_said(options))
+    session.output.show(changed, SCHEDULE_FIELDS)
+
+
+def _said(options: dict[str, Any]) -> ScheduleOptions:
     given = {name: value for name, value in options.items() if value is not None}
     if sum(name in given for name in ("cron", "every", "at")) != 1:
         raise CliError("Say exactly one of --cron, --every and --at.", Exit.USAGE)
     of_runs = {name: given.pop(name) for name in RunOptions.__annotations__ if name in given}
     given["options"] = {name: value for name, value in of_runs.items() if value or value == 0}
-    made = session.client().schedules.create(
-        task, deduplication_key=key, **cast(ScheduleOptions, given)
-    )
-    session.output.show(made, SCHEDULE_FIELDS)
+    return cast(ScheduleOptions, given)
 
 
 @schedules.command()
