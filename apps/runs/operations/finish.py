@@ -12,10 +12,10 @@ from uuid import UUID
 from apps.core import sql
 from apps.core.facts import publish
 from apps.core.ids import new_id
-from apps.environments.models import Environment
 from apps.runs.errors import ended_as
-from apps.runs.facts import RunsFinished, RunsReady, RunsStarted
+from apps.runs.facts import RunsFinished, RunsStarted
 from apps.runs.models import Batch, Waitpoint
+from apps.runs.operations.locks import tell_of_room
 from apps.runs.operations.waiting import wake_waiters
 from apps.runs.states import BatchStatus, RunStatus, WaitpointKind
 
@@ -67,7 +67,7 @@ def finish_runs(endings: Sequence[Ending], *, now: datetime) -> list[UUID]:
         # one fact for all: telling of each by itself took a fifth of a turn
         ended = tuple(row["id"] for row in rows), tuple(row["status"] for row in rows)
         publish(RunsFinished(run_ids=ended[0], statuses=ended[1]))
-    _ring(rows)
+    tell_of_room({environment_id for row in rows for environment_id in row["unblocked"] or ()})
     return [row["id"] for row in rows]
 
 
@@ -76,16 +76,6 @@ def tell_starts(queued: Iterable[datetime | None], *, now: datetime) -> None:
     waited = tuple(max(0.0, (now - since).total_seconds()) for since in queued if since)
     if waited:
         publish(RunsStarted(waited_seconds=waited))
-
-
-def _ring(rows: Sequence[dict[str, Any]]) -> None:
-    """Tell of the room that there is now where there may have been none."""
-    unblocked = {row["environment_id"] for row in rows if row["unblocks"]}
-    if limited := {row["limited_organization"] for row in rows} - {None}:
-        siblings = Environment.objects.filter(organization_id__in=limited, slots__isnull=False)
-        unblocked |= set(siblings.values_list("id", flat=True))
-    for environment_id in unblocked:
-        publish(RunsReady(environment_id=environment_id))
 
 
 def _told_error(ending: Ending) -> str | None:
