@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache, lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,7 @@ from psycopg.types.json import Jsonb
 
 from apps.core.transactions import is_outdated
 
-_MANY = 3  # rows from which COPY pays off
-_FEW = 6  # rows of all kinds that one statement takes
+_TYPES: Mapping[str, Callable[[Any], Any]] = {"text": str, "double precision": float}
 
 _APPS = Path(__file__).resolve().parent.parent
 
@@ -56,59 +60,151 @@ def execute(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> in
 
 
 def insert(*kinds: Sequence[Model]) -> None:
-    """Insert rows, each of `kinds` those of one model: a tenth of bulk_create's time for many.
+    """Insert rows, each of `kinds` those of one model, in one statement: round trips cost most.
 
-    Many go by COPY; a few by one INSERT for all, since a statement costs more than its rows. Values
-    are taken as they are: nothing is validated, database defaults apply, and a conflict fails the
-    whole statement.
+    What all rows of a kind have in common is sent once, and the rest as an array for each column.
+    Values are taken as they are: nothing is validated, database defaults apply, and a conflict
+    fails the whole statement.
     """
-    if sum(map(len, kinds)) <= _FEW and max(map(len, kinds)) < _MANY:
-        _insert_few([row for rows in kinds for row in rows])
-        return
+    statements: list[str] = []
+    values: list[Any] = []
     for rows in kinds:
-        if len(rows) < _MANY:
-            _insert_few(rows)
-        else:
-            _copy(rows)
+        if rows:
+            columns = list(zip(*map(_table(type(rows[0])).values, rows), strict=True))
+            ways = _ways(columns)
+            statements.append(_statement(type(rows[0]), ways))
+            values += _parameters(type(rows[0]), columns, ways)
+    if statements:
+        *others, last = statements
+        before = ", ".join(f"kind{nth} AS ({other})" for nth, other in enumerate(others))
+        execute(f"WITH {before} {last}" if others else last, values)
 
 
-def _insert_few(objects: Sequence[Model]) -> None:
-    if not objects:
-        return
-    statements, values = [], []
-    for each in objects:
-        table, names = _target(type(each))
-        columns = ", ".join(column for column, _, _ in names)
-        places = ", ".join(["%s"] * len(names))
-        statements.append(f"INSERT INTO {table} ({columns}) VALUES ({places})")  # noqa: S608
-        values += [_value(each, name, is_json) for _, name, is_json in names]
-    *others, last = statements
-    before = ", ".join(f"row{nth} AS ({statement})" for nth, statement in enumerate(others))
-    execute(f"WITH {before} {last}" if others else last, values)
+class _Way(Enum):
+    """How the values of a column are sent."""
+
+    NULL = auto()  # not at all
+    SHARED = auto()  # one for all rows
+    EACH = auto()
 
 
-def _copy(objects: Sequence[Model]) -> None:
-    table, names = _target(type(objects[0]))
-    columns = ", ".join(column for column, _, _ in names)
-    rows = ([_value(each, name, is_json) for _, name, is_json in names] for each in objects)
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+def _ways(columns: Sequence[Sequence[Any]]) -> tuple[_Way, ...]:
+    first, *others = map(_way, columns)
+    if len(columns[0]) > 1 and _Way.EACH not in (first, *others):
+        first = _Way.EACH  # the database has to see that they are several
+    return first, *others
+
+
+def _way(values: Sequence[Any]) -> _Way:
+    if values.count(values[0]) < len(values):
+        return _Way.EACH
+    return _Way.NULL if values[0] is None else _Way.SHARED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """A column's quoted name and type, and what one value of it is as a parameter.
+
+    `element` is what it is in an array, where lists and objects are text, of type `sent`, from
+    which `received` makes the value again.
+    """
+
+    name: str
+    kind: str
+    sent: str
+    received: str
+    value: Callable[[Any], Any]
+    element: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A model's quoted table and those of its columns that the database does not fill."""
+
+    name: str
+    columns: tuple[_Column, ...]
+    values: Callable[[Model], tuple[Any, ...]]
 
 
 @cache
-def _target(model: type[Model]) -> tuple[str, list[tuple[str, str, bool]]]:
-    """The table, and its columns with their attributes and whether they hold JSON."""
+def _table(model: type[Model]) -> _Table:
     fields: list[Field[Any, Any]] = [
         field
         for field in model._meta.concrete_fields  # noqa: SLF001 -- Django's own API
         if not field.has_db_default() and not field.generated and field.column
     ]
-    quote = connection.ops.quote_name
-    names = [(quote(str(f.column)), f.attname, isinstance(f, JSONField)) for f in fields]
-    return quote(model._meta.db_table), names  # noqa: SLF001
+    return _Table(
+        name=connection.ops.quote_name(model._meta.db_table),  # noqa: SLF001
+        columns=tuple(map(_column, fields)),
+        values=attrgetter(*[field.attname for field in fields]),
+    )
 
 
-def _value(row: Model, name: str, is_json: bool) -> Any:
-    value = getattr(row, name)
-    return Jsonb(value) if is_json and value is not None else value
+def _column(field: Field[Any, Any]) -> _Column:
+    name = connection.ops.quote_name(str(field.column))
+    # without a length: a cast to one would cut what is too long, instead of refusing it
+    kind = re.sub(r"\(.*?\)", "", str(field.db_type(connection)))
+    if isinstance(field, JSONField):
+        sent, received, value, element = "text", f"r.{name}::jsonb", _jsonb, _json
+    elif kind.endswith("[]"):
+        # there are no arrays of arrays of different lengths
+        listed = f"ARRAY(SELECT jsonb_array_elements_text(r.{name}::jsonb))::{kind}"
+        sent, value, element = "text", _same, _json
+        received = f"CASE WHEN r.{name} IS NOT NULL THEN {listed} END"
+    else:
+        sent, received, value, element = kind, f"r.{name}", _same, _plain(kind)
+    return _Column(
+        name=name, kind=kind, sent=sent, received=received, value=value, element=element
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1_000)
+def _statement(model: type[Model], ways: tuple[_Way, ...]) -> str:
+    table = _table(model)
+    given = [
+        (column, way)
+        for column, way in zip(table.columns, ways, strict=True)
+        if way is not _Way.NULL
+    ]
+    names = ", ".join(column.name for column, _ in given)
+    written = ", ".join(
+        column.received if way is _Way.EACH else f"%s::{column.kind}" for column, way in given
+    )
+    each = [column for column, way in given if way is _Way.EACH]
+    source = ""
+    if each:
+        arrays = ", ".join(f"%s::{column.sent}[]" for column in each)
+        source = f" FROM unnest({arrays}) AS r ({', '.join(column.name for column in each)})"
+    return f"INSERT INTO {table.name} ({names}) SELECT {written}{source}"
+
+
+def _parameters(
+    model: type[Model], columns: Sequence[Sequence[Any]], ways: Sequence[_Way]
+) -> list[Any]:
+    """In the order of the statement: what is shared, then the arrays."""
+    found = list(zip(_table(model).columns, columns, ways, strict=True))
+    shared = [column.value(values[0]) for column, values, way in found if way is _Way.SHARED]
+    arrays = [
+        list(map(column.element, values)) if column.element is not _same else list(values)
+        for column, values, way in found
+        if way is _Way.EACH
+    ]
+    return [*shared, *arrays]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _plain(kind: str) -> Callable[[Any], Any]:
+    """Makes values of one type of what a column of this kind takes: an array has only one."""
+    make = _TYPES.get(kind)
+    return _same if make is None else lambda value: None if value is None else make(value)
+
+
+def _jsonb(value: Any) -> Any:
+    return None if value is None else Jsonb(value)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
