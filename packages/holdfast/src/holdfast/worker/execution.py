@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.machines import get_machine
 from holdfast.protocol import (
+    Cancel,
     Completed,
     Entry,
     Expected,
@@ -23,10 +24,11 @@ from holdfast.worker.backlog import Backlog
 from holdfast.worker.connection import Connection
 from holdfast.worker.endings import Verdict
 from holdfast.worker.eviction import Evictions
-from holdfast.worker.frames import Frame
+from holdfast.worker.frames import Frame, pack_body
 from holdfast.worker.held import HeldRuns
 from holdfast.worker.people import People
 from holdfast.worker.pool import Pool, TaskProcess
+from holdfast.worker.rollcall import RollCall
 from holdfast.worker.run import Run
 from holdfast.worker.tracing import RunTelemetry, trace_of
 
@@ -72,6 +74,8 @@ class Executions:
         self._capacity = capacity
         self._held = held
         self._backlog = backlog
+        self._tray = backlog.tray
+        self._roll_call = RollCall(backlog)
         self._connection = connection
         self._telemetry = telemetry
         self._people = people
@@ -81,17 +85,51 @@ class Executions:
         """Start an attempt; nothing happens before there are processes."""
         if self.pool is None:
             return
-        order = run.order
-        process = self.pool.take(fresh=self._task(run).get("isolation") == "run")
+        process = self.pool.take(fresh=self._is_alone(run))
+        process.hold_to(get_machine(run.order.machine))
+        process.send_body(self._ordered(run))
+        self._begun(run, process)
+
+    def lay(self, run: Run) -> bool:
+        """Lay a run on the tray for the next process that is free; False when it cannot lie."""
+        if self._is_alone(run):
+            return False
+        slip = self._tray.next_slip()
+        return self._tray.put(run, slip, self._ordered(run, slip=slip))
+
+    def _ordered(self, run: Run, slip: int = 0) -> bytes:
+        """The order to execute a run."""
+        run.trace = trace_of(run.order.traceparent)
+        sets_limits = self.pool is not None and self.pool.sets_limits
+        order = run.to_execute(
+            run.trace.traceparent,
+            slip=slip,
+            is_alone=self._is_alone(run),
+            machine=run.order.machine if sets_limits else None,
+        )
+        return pack_body(order)
+
+    def _begun(self, run: Run, process: TaskProcess) -> None:
+        """A process has a run, and begins."""
         process.busy_with, process.runs = run.id, process.runs + 1
         run.process, run.started_at, run.is_started = process, time.monotonic(), True
+        run.started_ns = time.time_ns()
         self._held.begun(run)
-        run.trace, run.started_ns = trace_of(order.traceparent), time.time_ns()
         self._connection.send(run.started, is_urgent=False)
-        process.hold_to(get_machine(order.machine))
-        process.send(run.to_execute(run.trace.traceparent))
         self.arm_deadline(run)
         self._people.tell("started", run)
+        if run.cancel is not None:  # it was canceled when nobody knew who had it
+            self.cancel(run, run.cancel)
+
+    def _took(self, process: TaskProcess, slip: int) -> None:
+        """A process has taken a run by itself; one that is not to be executed any more it loses."""
+        run = self._tray.taken(slip)
+        if run is None or run not in self._held or run.result is not None:
+            process.busy_with = "" if run is None else run.id
+            process.kill()
+            return
+        process.hold_to(get_machine(run.order.machine))
+        self._begun(run, process)
 
     def arm_deadline(self, run: Run) -> None:
         """Kill it some time after its own timer should have ended it."""
@@ -106,17 +144,32 @@ class Executions:
 
     def heard(self, process: TaskProcess, message: Frame) -> None:
         """A task process has said something."""
+        operation = message["op"]
+        if operation == "present":
+            self._roll_call.heard(process, message["number"])
+            return
         run = self._held.get(message["run"])
         is_current = run is not None and run.process is process
-        operation = message["op"]
         if operation == "done":
-            self._left(process)
-            self._free(process, run if is_current else None, used_up=message["exit"])
-            if run is not None and is_current:
-                self._done(run, message)
-            self._backlog.ended((message["end"] - message["start"]) / 1e9)
+            self._ended(process, run if is_current else None, message)
         elif run is not None and is_current:
             self._heard_of(run, message)
+
+    def _ended(self, process: TaskProcess, run: Run | None, message: Frame) -> None:
+        """A process has ended a run, perhaps one that it was told to leave, or has lost."""
+        self._left(process)
+        if run is not None and run.cpus is not None:
+            run.cpus.release()
+        if message["returned"]:
+            returned = self._tray.taken(message["returned"])
+            self._backlog.put_back([] if returned is None else [returned])
+        if not message["took"]:
+            self._free(process, used_up=message["exit"] or message["is_alone"])
+        if run is not None:
+            self._done(run, message)
+        if message["took"]:
+            self._took(process, message["took"])
+        self._backlog.ended((message["end"] - message["start"]) / 1e9)
 
     def _heard_of(self, run: Run, message: Frame) -> None:
         """A run that executes has said something through its process."""
@@ -147,7 +200,7 @@ class Executions:
         """Have the process of a run that waits leave it, for another run."""
         run.process = None
         self._record_span(run)
-        if self._task(run).get("isolation") == "run":
+        if self._is_alone(run):
             process.kill()
             return
         if run.cpus is not None:
@@ -173,9 +226,13 @@ class Executions:
         """A task process is gone; so is the run that it may have executed."""
         self._left(process)
         run = self._held.get(process.busy_with or "")
-        if run is None or run.process is not process:
-            self._backlog.dispatch()
-            return
+        if run is not None and run.process is process:
+            self._lost_with(process, run)
+        self._roll_call.process_ended(process, [] if self.pool is None else self.pool.busy())
+        self._backlog.dispatch()
+
+    def _lost_with(self, process: TaskProcess, run: Run) -> None:
+        """A run has ended because its process has."""
         run.process = None
         verdict = run.verdict
         if verdict is None and run.cancel is not None:
@@ -184,7 +241,6 @@ class Executions:
             kills = linux.out_of_memory_kills() - self._memory_kills[0]
             verdict = endings.process_ended(process.status or 0, memory_kills=kills)
         self.conclude(run, verdict)
-        self._backlog.dispatch()
 
     def look_for_memory_kills(self) -> None:
         """Note how many the kernel has killed by now; later ones may be the end of a run."""
@@ -193,6 +249,15 @@ class Executions:
     def forget_memory_kills(self) -> None:
         """What the kernel has killed by now was no run of those that come."""
         self._memory_kills = (linux.out_of_memory_kills(),) * 2
+
+    def cancel(self, run: Run, order: Cancel) -> None:
+        """Have a run that executes stop by itself, and kill it when it does not."""
+        if run.process is None:
+            return
+        run.process.send({"op": "cancel", "run": run.id, "reason": order.reason})
+        loop = asyncio.get_running_loop()
+        verdict = endings.canceled(order.reason, grace=order.grace_seconds)
+        run.timer = loop.call_later(order.grace_seconds, self.kill, run, verdict)
 
     def kill(self, run: Run, verdict: Verdict) -> None:
         """Kill a run's process; the verdict is told when it is really gone."""
@@ -229,14 +294,14 @@ class Executions:
         """What is known of the run's task."""
         return self.pool.tasks.get(run.order.task, {}) if self.pool is not None else {}
 
-    def _free(self, process: TaskProcess, run: Run | None, *, used_up: bool) -> None:
-        if self.pool is None:
-            return
-        if run is not None and run.cpus is not None:
-            run.cpus.release()
-        is_its_own = run is not None and self._task(run).get("isolation") == "run"
-        self.pool.give_back(process, used_up=used_up or is_its_own)
-        self.pool.trim(self._capacity)
+    def _is_alone(self, run: Run) -> bool:
+        """Whether it has its process for itself, before and after."""
+        return self._task(run).get("isolation") == "run"
+
+    def _free(self, process: TaskProcess, *, used_up: bool) -> None:
+        if self.pool is not None:
+            self.pool.give_back(process, used_up=used_up)
+            self.pool.trim(self._capacity)
 
     def _suspend(self, run: Run, message: Frame) -> None:
         if message["resumes"] != run.resumes:
@@ -308,7 +373,7 @@ class Executions:
 
     def _record_span(self, run: Run) -> None:
         """The span of the attempt that has just ended."""
-        if run.trace is not None:
+        if run.trace is not None and run.is_started:
             self._telemetry.attempt_ended(
                 run.order,
                 run.attempt,

@@ -23,7 +23,11 @@ _HEADER = _LENGTH.size
 
 def pack(message: Frame) -> bytes:
     """One message as bytes."""
-    body = pack_body(message)
+    return framed(pack_body(message))
+
+
+def framed(body: bytes) -> bytes:
+    """What is packed already, with its length before it."""
     return _LENGTH.pack(len(body)) + body
 
 
@@ -82,11 +86,14 @@ class FrameProtocol(asyncio.Protocol):
         self._on_lost = on_lost
         self._unpacker = Unpacker()
         self._transport: asyncio.Transport | None = None
+        self._has_written = asyncio.Event()
+        self._has_written.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
         self._transport = transport
+        transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         """Hand over what is complete."""
@@ -96,12 +103,30 @@ class FrameProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the other side is gone."""
         self._transport = None
+        self._has_written.set()
         self._on_lost()
+
+    def pause_writing(self) -> None:
+        """The other side reads too slowly."""
+        self._has_written.clear()
+
+    def resume_writing(self) -> None:
+        """All that was sent is written."""
+        self._has_written.set()
+
+    async def drain(self) -> None:
+        """Wait until all that was sent is written, or the other side is gone."""
+        if not self._has_written.is_set():
+            await self._has_written.wait()
 
     def send(self, message: Frame) -> None:
         """Send a message, or drop it when the other side is gone."""
+        self.send_body(pack_body(message))
+
+    def send_body(self, body: bytes) -> None:
+        """Send what is packed already."""
         if self._transport is not None:
-            self._transport.write(pack(message))
+            self._transport.write(framed(body))
 
     @property
     def backlog_bytes(self) -> int:

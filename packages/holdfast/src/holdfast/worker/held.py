@@ -23,6 +23,7 @@ class HeldRuns:
 
     Attributes:
         leaving: How many processes are about to leave runs that are held no more.
+        withdraw: Called with a run that is held no more before it has begun.
     """
 
     def __init__(self, connection: Connection, *, on_empty: Callable[[], None]) -> None:
@@ -32,6 +33,7 @@ class HeldRuns:
         self._begun: set[Run] = set()
         self._are_any = asyncio.Event()
         self.leaving = 0
+        self.withdraw: Callable[[Run], object] = lambda _run: None
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -85,6 +87,8 @@ class HeldRuns:
             del self._by_id[run.id]
         if kill and run.process is not None:
             run.process.kill()
+        elif kill:
+            self.withdraw(run)
         run.process = None
         if not self._by_id:
             self._are_any.clear()

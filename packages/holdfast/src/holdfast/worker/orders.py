@@ -114,6 +114,7 @@ class Orders:
             return
         run.process.send(run.to_resume(message))
         self._executions.arm_deadline(run)
+        self._backlog.resumed()
         self._people.tell("resumed", run)
         if run.result is not None:  # it ended while it was suspended
             run.result = replace(run.result, generation=run.generation)
@@ -124,13 +125,10 @@ class Orders:
         if run is None or run.result is not None or run.cancel is not None:
             return
         run.cancel = message
-        if run.process is None:
+        if run.process is not None:
+            self._executions.cancel(run, message)
+        elif self._backlog.withdraw(run):
             self._executions.conclude(run, endings.canceled(message.reason))
-            return
-        run.process.send({"op": "cancel", "run": run.id, "reason": message.reason})
-        loop = asyncio.get_running_loop()
-        verdict = endings.canceled(message.reason, grace=message.grace_seconds)
-        run.timer = loop.call_later(message.grace_seconds, self._executions.kill, run, verdict)
 
     def _stale(self, message: Stale) -> None:
         run = self._held.current(message.run, message.generation)

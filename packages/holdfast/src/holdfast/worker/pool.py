@@ -19,7 +19,7 @@ from typing import Any
 
 from holdfast.machines import Machine
 from holdfast.worker.cgroups import Groups
-from holdfast.worker.frames import Frame, FrameProtocol, Unpacker, pack
+from holdfast.worker.frames import Frame, FrameProtocol, Unpacker, pack, pack_body
 
 _log = logging.getLogger("holdfast.worker")
 
@@ -54,7 +54,7 @@ class TaskProcess:
         self.is_leaving = False
         self._pool = pool
         self._is_open = False
-        self._waiting: list[Frame] = []
+        self._waiting: list[bytes] = []
         self._is_silent = False
         self._is_over = False
         self._kill_wanted = False
@@ -67,15 +67,24 @@ class TaskProcess:
         await asyncio.get_running_loop().create_connection(lambda: self.link, sock=channel)
         waiting, self._waiting = self._waiting, []
         self._is_open = True
-        for message in waiting:
-            self.link.send(message)
+        for body in waiting:
+            self.link.send_body(body)
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether it is about to be killed."""
+        return self._kill_wanted
 
     def send(self, message: Frame) -> None:
         """Tell it something; lost when it is gone."""
+        self.send_body(pack_body(message))
+
+    def send_body(self, body: bytes) -> None:
+        """Tell it what is packed already."""
         if self._is_open:
-            self.link.send(message)
+            self.link.send_body(body)
         else:
-            self._waiting.append(message)
+            self._waiting.append(body)
 
     def hold_to(self, machine: Machine) -> None:
         """Let it have no more than this machine from now on."""
@@ -128,6 +137,7 @@ class Pool:
         variables: Environment variables for the customer's code, on top of this process's own.
         on_message: Called with each message of a task process.
         on_ended: Called once when a task process is gone, after its last message.
+        tray: The descriptor of where they take runs by themselves; None: there is none.
         groups: The cgroups that hold them to their machines; None: there are none.
     """
 
@@ -138,6 +148,7 @@ class Pool:
         variables: dict[str, str],
         on_message: Callable[[TaskProcess, Frame], None],
         on_ended: Callable[[TaskProcess], None],
+        tray: int | None,
         groups: Groups | None = None,
     ) -> None:
         self.on_message = on_message
@@ -145,6 +156,7 @@ class Pool:
         self._on_ended = on_ended
         self._root = root
         self._variables = variables
+        self._tray = tray
         self._groups = groups
         self._processes: dict[int, TaskProcess] = {}
         self._idle: list[TaskProcess] = []
@@ -168,8 +180,9 @@ class Pool:
         self._control, self._ready = ours, loop.create_future()
         self._unpacker = Unpacker()
         group = None if self._groups is None else str(self._groups.path)
+        tray = self._tray
         argument = json.dumps(
-            {"descriptor": theirs.fileno(), "root": str(self._root), "group": group}
+            {"descriptor": theirs.fileno(), "root": str(self._root), "group": group, "tray": tray}
         )
         with theirs:
             self._template = await asyncio.create_subprocess_exec(
@@ -177,7 +190,7 @@ class Pool:
                 "-m",
                 "holdfast.worker.template",
                 argument,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *([] if tray is None else [tray])],
                 env={**os.environ, **self._variables},
                 start_new_session=True,
             )
@@ -202,6 +215,11 @@ class Pool:
         """How many wait for a run."""
         return len(self._idle)
 
+    @property
+    def sets_limits(self) -> bool:
+        """Whether a process has to be held to the machine of each run before it begins."""
+        return self._groups is not None
+
     def busy(self) -> list[TaskProcess]:
         """Those that execute a run."""
         return [p for p in self._processes.values() if p.busy_with is not None]
@@ -225,7 +243,7 @@ class Pool:
     def give_back(self, process: TaskProcess, *, used_up: bool) -> None:
         """Return a process after a run."""
         process.busy_with = None
-        if used_up or process.runs >= RUNS_PER_PROCESS:
+        if used_up or process.is_doomed or process.runs >= RUNS_PER_PROCESS:
             process.kill()
         else:
             self._idle.append(process)

@@ -92,10 +92,11 @@ class Run:
             results=[],
         )
 
-    def to_execute(self, traceparent: str) -> Frame:
-        """The order to a task process to execute it."""
+    def to_execute(self, traceparent: str, **fields: Any) -> Frame:
+        """The order to a task process to execute it, with what the process has to know more."""
         order = self.order
         return {
+            **fields,
             "op": "run",
             "run": self.id,
             "task": order.task,

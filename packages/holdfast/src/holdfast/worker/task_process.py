@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import random
@@ -38,6 +39,8 @@ from holdfast.tokens import RemoteTokens
 from holdfast.waits import Suspension, WaitBoard, milliseconds
 from holdfast.worker import linux
 from holdfast.worker.frames import Frame, FrameProtocol
+from holdfast.worker.pool import RUNS_PER_PROCESS
+from holdfast.worker.tray import read
 
 PATIENCE_SECONDS = 900.0
 """How long a call to the API is tried while the server is away."""
@@ -53,11 +56,12 @@ _VICTIM_SCORE = 500
 _NICE = 5
 
 
-def run_task_process(channel: socket.socket) -> int:
+def run_task_process(channel: socket.socket, tray: socket.socket | None = None) -> int:
     """Be a task process until told to end, or until the worker is gone.
 
     Args:
         channel: This process's end of its socket pair.
+        tray: Where further runs lie, for any process that has ended one.
 
     Returns:
         The exit status.
@@ -71,7 +75,7 @@ def run_task_process(channel: socket.socket) -> int:
     random.seed()
     capture_output(passes_on=os.environ.get("HOLDFAST_ECHO") == "1")
     try:
-        asyncio.run(TaskProcess(channel).run())
+        asyncio.run(TaskProcess(channel, tray).run())
     except SystemExit as error:  # out of a background task of the customer's
         return error.code if isinstance(error.code, int) else 1
     return 0
@@ -80,8 +84,12 @@ def run_task_process(channel: socket.socket) -> int:
 class TaskProcess:
     """The event loop's side of a task process."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, tray: socket.socket | None) -> None:
         self._channel = channel
+        self._tray = tray
+        self._context = contextvars.copy_context()
+        self._machine: str | None = None
+        self._runs = 0
         self._pid = os.getpid()
         self._ended = asyncio.Event()
         self._link = FrameProtocol(self._received, self._ended.set)
@@ -127,11 +135,12 @@ class TaskProcess:
     def _received(self, message: Frame) -> None:
         operation, run = message["op"], self._run
         if operation == "run":
-            self._run = _Run(self, message)
-            self._run.task = asyncio.get_running_loop().create_task(self._execute(self._run))
-            self._has_strays = False
+            self._machine = message["machine"]
+            self._begin(message)
         elif operation == "exit":
             self._ended.set()
+        elif operation == "present":  # what this process has taken it has said before
+            self.send({"op": "present", "number": message["number"]})
         elif run is not None and run.id == message["run"]:  # else it has ended in the meantime
             self._received_for(run, message)
 
@@ -148,6 +157,14 @@ class TaskProcess:
         elif operation == "prepare":
             asyncio.get_running_loop().create_task(self._prepare(run))
 
+    def _begin(self, order: Frame) -> None:
+        """Execute a run, of which nothing that the runs before have set is seen."""
+        run = self._run = _Run(self, order)
+        self._runs += 1
+        loop, context = asyncio.get_running_loop(), self._context.copy()
+        run.task = loop.create_task(self._execute(run), context=context)
+        self._has_strays = False
+
     async def _prepare(self, run: _Run) -> None:
         """Close what is open to the outside: this process is about to be frozen."""
         client, self._client = self._client, None
@@ -159,23 +176,41 @@ class TaskProcess:
         started = time.time_ns()
         result = await run.execute()
         await run.finish()
-        if self._has_strays:
-            self._stop_strays(run)
+        is_free = not (self._has_strays and self._stop_strays(run))
         self._run = None
-        self.send(_done(run.id, result, started))
+        done = _done(run.id, result, started)
+        done["is_alone"] = run.is_alone
+        order = self._take() if is_free and not (result.must_exit or run.is_alone) else None
+        is_fit = order is not None and order["machine"] == self._machine
+        done["took"] = order["slip"] if order is not None and is_fit else None
+        done["returned"] = order["slip"] if order is not None and not is_fit else None
+        self.send(done)
+        await self._link.drain()  # the next one is not to begin before the worker knows
+        if order is not None and is_fit:
+            self._begin(order)
+
+    def _take(self) -> Frame | None:
+        """The next run from the tray, for a process that can have one."""
+        if os.getpid() != self._pid:
+            os._exit(0)
+        is_used_up = self._runs >= RUNS_PER_PROCESS or self._ended.is_set()
+        if self._tray is None or is_used_up or self._link.backlog_bytes:
+            return None
+        return read(self._tray)
 
     def _made_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Make a task, and remember that there may be some to end with the attempt."""
         self._has_strays = True
         return make_task(loop, coroutine, **options)
 
-    def _stop_strays(self, run: _Run) -> None:
-        """End what the task has left running on the loop: its attempt is over."""
+    def _stop_strays(self, run: _Run) -> bool:
+        """End what the task has left running on the loop; whether there was anything."""
         strays = asyncio.all_tasks() - self._own_tasks
         if run.task is not None:
             strays.discard(run.task)
         for stray in strays:
             stray.cancel()
+        return bool(strays)
 
 
 class _Run:
@@ -183,6 +218,7 @@ class _Run:
 
     def __init__(self, process: TaskProcess, order: Frame) -> None:
         self.id: str = order["run"]
+        self.is_alone: bool = order["is_alone"]
         self.task: asyncio.Task[None] | None = None
         self._process = process
         self._order = order

@@ -30,16 +30,19 @@ from holdfast.worker.frames import Frame, Unpacker, pack
 from holdfast.worker.task_process import run_task_process
 
 
-def main(descriptor: int, root: str, group: str | None = None) -> None:
+def main(descriptor: int, root: str, group: str | None, tray: int | None) -> None:
     """Import the project, report, then fork as told until the worker is gone.
 
     Args:
         descriptor: The template's end of the socket pair.
         root: The project's folder.
         group: The cgroup below which each task process has its own; None: there are none.
+        tray: The reading end of the tray; None: there is none.
     """
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
+    if tray is not None:
+        os.set_inheritable(tray, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     linux.adopt_orphans()
@@ -50,7 +53,7 @@ def main(descriptor: int, root: str, group: str | None = None) -> None:
         text = found["traceback"] or found["message"]
         control.sendall(pack({"op": "failed", "traceback": text}))
         return
-    Template(control, None if group is None else Path(group)).run(tasks)
+    Template(control, None if group is None else Path(group), tray).run(tasks)
 
 
 def _import(root: Path) -> list[dict[str, Any]]:
@@ -71,9 +74,10 @@ def _brief(task: dict[str, Any]) -> dict[str, Any]:
 class Template:
     """The fork server."""
 
-    def __init__(self, control: socket.socket, group: Path | None) -> None:
+    def __init__(self, control: socket.socket, group: Path | None, tray: int | None) -> None:
         self._control = control
         self._group = group
+        self._tray = tray
         self._unpacker = Unpacker()
         self._descriptors: list[int] = []
         self._known: set[int] = set()
@@ -138,7 +142,8 @@ class Template:
             for other in self._descriptors:
                 os.close(other)
             cgroups.join(self._group)
-            status = run_task_process(socket.socket(fileno=descriptor))
+            tray = None if self._tray is None else socket.socket(fileno=self._tray)
+            status = run_task_process(socket.socket(fileno=descriptor), tray)
         except BaseException:
             traceback.print_exc()
         finally:

@@ -27,6 +27,7 @@ from holdfast.worker.people import People
 from holdfast.worker.pool import Pool
 from holdfast.worker.run import Run
 from holdfast.worker.tracing import RunTelemetry
+from holdfast.worker.tray import Tray
 from holdfast.worker.watch import Watch
 
 
@@ -58,12 +59,16 @@ class Worker:
             ),
         )
         self._held = HeldRuns(self._connection, on_empty=self._end_if_drained)
+        self._tray = Tray()
         self._backlog = Backlog(
             capacity=options.capacity,
             held=self._held,
             connection=self._connection,
+            tray=self._tray,
             start=self._start,
+            lay=self._lay,
         )
+        self._held.withdraw = self._backlog.withdraw
         self._executions = Executions(
             capacity=options.capacity,
             held=self._held,
@@ -124,6 +129,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop what runs and end; the server is told, so that it can retry at once."""
+        self._backlog.recall()  # what nobody has begun is not to be begun now
         for run in self._held:
             if run.result is None:
                 self._executions.conclude(run, endings.worker_stopped())
@@ -133,6 +139,7 @@ class Worker:
         await self._connection.close()
         if self._executions.pool is not None:
             await self._executions.pool.stop()
+        self._tray.close()
         await self._exporter.close()
         for task in self._tasks:
             task.cancel()
@@ -156,6 +163,9 @@ class Worker:
 
     def _start(self, run: Run) -> None:
         self._executions.start(run)
+
+    def _lay(self, run: Run) -> bool:
+        return self._executions.lay(run)
 
     def _hello(self) -> Hello:
         options = self._options
@@ -186,6 +196,7 @@ class Worker:
                 variables=self._variables(welcome),
                 on_message=self._executions.heard,
                 on_ended=self._executions.process_ended,
+                tray=self._tray.descriptor,
                 groups=cgroups.open_groups(),
             )
             self._spawn(self._start_pool(self._executions.pool))

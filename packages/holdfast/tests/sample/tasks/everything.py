@@ -5,9 +5,11 @@ import asyncio
 import ctypes
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 
 import pydantic
 
@@ -67,6 +69,26 @@ async def aborts() -> None:
 
 @task
 async def who() -> int:
+    return os.getpid()
+
+
+_mark: ContextVar[str | None] = ContextVar("mark", default=None)
+
+
+@task
+async def marks(mark: str) -> str | None:
+    """What the run before has left in a context variable, and leaves something there."""
+    before = _mark.get()
+    _mark.set(mark)
+    return before
+
+
+@task(retry=1)
+async def notes(path: str) -> int:
+    """Writes down that it was executed."""
+    with open(path, "a") as file:
+        file.write(f"{ctx.run.id} {os.getpid()}\n")
+    await asyncio.sleep(0.002)
     return os.getpid()
 
 
@@ -140,6 +162,19 @@ async def exits(status: int) -> None:
 @task(retry=QUICK)
 async def exits_hard(status: int) -> None:
     os._exit(status)
+
+
+@task(retry=1)
+async def takes_and_dies() -> None:
+    """Dies like a process that has taken a run from the tray and has not said so yet."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            end = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        if end.type == socket.SOCK_SEQPACKET:
+            end.recv(65_536)
+    os._exit(9)
 
 
 @task(retry=1)
