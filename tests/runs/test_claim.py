@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from apps.deployments.models import Queue
 from apps.environments.models import Environment
@@ -193,3 +195,34 @@ def test_many_claimers_share_the_work_without_overlap():
     assert len(taken) == len(set(taken)) == 30
     assert Lane.objects.get().used == 30
     assert unsound() == []
+
+
+@pytest.mark.parametrize("version", [None, "20261124.1"])
+def test_a_claim_reads_no_more_of_a_backlog_than_it_takes(acme, worker, version):
+    for second in range(60):
+        trigger(acme.scope, version=version, now=later(second / 100))
+    asked: list[tuple[str, Any]] = []
+
+    def note(execute, statement, parameters, many, context):
+        asked.append((statement, parameters))
+        return execute(statement, parameters, many, context)
+
+    with transaction.atomic(), connection.execute_wrapper(note):
+        assert len(worker.claim(free=2)) == 2
+        transaction.set_rollback(True)
+    claim = next(each for each in asked if "Claim ready runs" in each[0])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {claim[0]}", claim[1])
+        (plan,) = cursor.fetchone()
+    read = [node["Actual Rows"] for node in _nodes(plan[0]["Plan"]) if _reads_ready_runs(node)]
+    assert 2 <= max(read) <= 6
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", []):
+        yield from _nodes(inner)
+
+
+def _reads_ready_runs(node: dict[str, Any]) -> bool:
+    return node.get("Relation Name") == "runs_readyrun" and "Scan" in node["Node Type"]

@@ -17,11 +17,8 @@
 -- without an id stands for them when nothing was claimed.
 -- Parameters: sessions uuid[], environments uuid[], versions uuid[], machines text[] ('' = any),
 -- free int[] (parallel); most int, now, delivery interval.
-WITH place AS MATERIALIZED (
-    SELECT o.environment_id, o.version_id, o.machine, o.session_id,
-           row_number() OVER (
-               PARTITION BY o.environment_id, o.version_id, o.machine ORDER BY n, o.session_id
-           ) AS seat
+WITH place AS (
+    SELECT o.environment_id, o.version_id, o.machine, o.session_id, n
     FROM unnest(
         %(sessions)s::uuid[], %(environments)s::uuid[], %(versions)s::uuid[], %(machines)s::text[],
         %(free)s::int[]
@@ -29,11 +26,16 @@ WITH place AS MATERIALIZED (
     CROSS JOIN LATERAL generate_series(1, least(o.free, %(most)s::int)) AS n
 ),
 supply AS MATERIALIZED (
-    SELECT p.environment_id, p.version_id, p.machine, count(*) AS seats,
-           coalesce(p.version_id = max(c.version_id::text)::uuid, false) AS is_current
-    FROM place p
-    LEFT JOIN deployments_promotion c USING (environment_id)
-    GROUP BY p.environment_id, p.version_id, p.machine
+    -- the places that are alike, by turns of their sessions
+    SELECT p.*, v.number AS version_number, coalesce(p.version_id = c.version_id, false) AS is_current
+    FROM (
+        SELECT environment_id, version_id, machine, count(*) AS seats,
+               array_agg(session_id ORDER BY n, session_id) AS sessions
+        FROM place
+        GROUP BY environment_id, version_id, machine
+    ) AS p
+    JOIN deployments_version v ON v.id = p.version_id
+    LEFT JOIN deployments_promotion c ON c.environment_id = p.environment_id
 ),
 wanted AS MATERIALIZED (
     SELECT e.id AS environment_id, e.organization_id, e.concurrency_limit AS base,
@@ -226,7 +228,7 @@ candidate AS MATERIALIZED (
             WHERE s.is_current
               AND r.lane_id = l.id AND r.version_id IS NULL AND r.session_id IS NULL
               AND (s.machine = '' OR r.machine = s.machine)
-            ORDER BY r.order_at, r.run_id
+            ORDER BY r.version_id, r.order_at, r.run_id  -- all null: read in the index's order
             LIMIT b.runs
         ) AS not_locked
     ) AS c
@@ -268,13 +270,15 @@ seated AS (
     WHERE c.place <= e.room
 ),
 in_organization AS (
-    SELECT s.*, p.session_id, s.turn + (s.place - 1) / s.weight AS environment_tag,
+    SELECT s.*, p.sessions[s.seat] AS session_id, p.version_number,
+           s.turn + (s.place - 1) / s.weight AS environment_tag,
            row_number() OVER (
                PARTITION BY s.organization_id
                ORDER BY s.turn + (s.place - 1) / s.weight, s.place, s.order_at, s.run_id
            ) AS nth_of_organization
     FROM seated s
-    JOIN place p USING (environment_id, version_id, machine, seat)
+    JOIN supply p USING (environment_id, version_id, machine)
+    WHERE s.seat <= p.seats
 ),
 chosen AS MATERIALIZED (
     SELECT *, organization_start + (nth_of_organization - 1) / organization_weight
@@ -285,9 +289,7 @@ chosen AS MATERIALIZED (
     LIMIT %(most)s
 ),
 held AS MATERIALIZED (
-    SELECT run_id FROM runs_readyrun
-    WHERE run_id IN (SELECT run_id FROM chosen)
-    FOR UPDATE SKIP LOCKED
+    SELECT c.* FROM chosen c JOIN runs_readyrun r USING (run_id) FOR UPDATE OF r SKIP LOCKED
 ),
 gone AS (
     DELETE FROM runs_readyrun WHERE run_id IN (SELECT run_id FROM held)
@@ -296,10 +298,16 @@ run AS (
     UPDATE runs_run r
     SET status = 'DEQUEUED', generation = r.generation + 1, delivery_count = r.delivery_count + 1,
         updated_at = %(now)s
-    FROM chosen c
-    WHERE r.id = c.run_id AND c.run_id IN (SELECT run_id FROM held) AND r.status = 'QUEUED'
-    RETURNING r.*, c.session_id, c.lane_id, c.slots_id, c.version_id AS place_version_id, c.place,
-              c.tag, c.queue_tag, c.environment_tag, c.organization_tag
+    FROM held c
+    WHERE r.id = c.run_id AND r.status = 'QUEUED'
+    RETURNING r.id, r.environment_id, r.generation, r.attempt_count, r.max_attempts, r.task,
+              r.payload, r.payload_type, r.metadata, r.max_duration_seconds, r.machine,
+              r.executed_ms, r.parent_id, r.root_id, r.depth, r.traceparent, r.tags, r.is_test,
+              r.replay_of_id, r.created_at, r.started_at, r.idempotency_key, r.priority_seconds,
+              r.queue, r.concurrency_key, r.batch_id, r.source, r.suspended_attempt_id,
+              c.session_id, c.lane_id, c.slots_id, c.version_id AS place_version_id,
+              c.version_number AS place_version_number, c.place, c.tag, c.queue_tag,
+              c.environment_tag, c.organization_tag
 ),
 of_lane AS MATERIALIZED (
     SELECT lane_id, count(*)::int AS taken, max(tag) AS tag FROM run GROUP BY lane_id
@@ -437,7 +445,12 @@ event AS (
     SELECT runs_uuid7(), id, environment_id, 'dequeued', 'DEQUEUED', attempt_count, %(now)s
     FROM run
 )
-SELECT b.busy, b.free_at, r.*, v.number AS place_version_number
+SELECT b.busy, b.free_at, r.id, r.environment_id, r.generation, r.attempt_count, r.max_attempts,
+       r.task, r.payload, r.payload_type, r.metadata, r.max_duration_seconds, r.machine,
+       r.executed_ms, r.parent_id, r.root_id, r.depth, r.traceparent, r.tags, r.is_test,
+       r.replay_of_id, r.created_at, r.started_at, r.idempotency_key, r.priority_seconds, r.queue,
+       r.concurrency_key, r.batch_id, r.source, r.suspended_attempt_id, r.session_id,
+       r.place_version_number
 FROM (
     SELECT array_agg(w.environment_id) AS busy,
            (
@@ -455,5 +468,5 @@ FROM (
     WHERE o.environment_id IS NULL
        OR (w.organization_limit IS NOT NULL AND g.organization_id IS NULL)
 ) AS b
-LEFT JOIN (run r JOIN deployments_version v ON v.id = r.place_version_id) ON true
+LEFT JOIN run r ON true
 ORDER BY r.place
