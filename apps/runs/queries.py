@@ -278,12 +278,12 @@ class QueueLoad:
 
 
 def queue_loads(
-    scope: Scope, names: Collection[str], *, most: int = MOST_QUEUED
+    scope: Scope, names: Collection[str], *, now: datetime, most: int = MOST_QUEUED
 ) -> dict[str, QueueLoad]:
     """The load of each of these queues, over all of its concurrency keys."""
     rows = sql.rows(
         sql.load("runs", "queue_loads"),
-        {"environment": scope.environment_id, "queues": list(names), "most": most},
+        {"environment": scope.environment_id, "queues": list(names), "most": most, "now": now},
     )
     known = {
         row["queue"]: QueueLoad(

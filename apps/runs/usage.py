@@ -70,7 +70,9 @@ def standing(scope: Scope) -> Standing:
     )
 
 
-def key_loads(scope: Scope, queue: str, *, most: int, most_queued: int) -> list[KeyLoad]:
+def key_loads(
+    scope: Scope, queue: str, *, most: int, most_queued: int, now: datetime
+) -> list[KeyLoad]:
     """The concurrency keys of a queue, those that hold most slots first."""
     require(scope.actor, Permission.QUEUES_READ)
     rows = sql.rows(
@@ -80,6 +82,7 @@ def key_loads(scope: Scope, queue: str, *, most: int, most_queued: int) -> list[
             "queue": queue,
             "most": most,
             "most_queued": most_queued,
+            "now": now,
         },
     )
     return [KeyLoad(**row) for row in rows]

@@ -4,7 +4,7 @@ import pytest
 
 from apps.core import clock
 from apps.orgs.models import AuditEntry
-from apps.runs.models import Lane
+from apps.runs.models import Lane, QueueSlots
 from apps.runs.operations.duties import lapse_overrides
 from apps.runs.operations.versions import apply_queues
 from tests.api import scenes
@@ -42,6 +42,14 @@ def test_queues_are_listed_with_their_load(shop):
         "task",
         None,
     )
+
+
+def test_a_queue_is_held_by_its_rate_until_the_time_has_come(shop):
+    now = clock.now()
+    for held, said in ((now + timedelta(hours=1), True), (now - timedelta(hours=1), False)):
+        QueueSlots.objects.filter(queue="images").update(held_until=held)
+        found = shop.get("/api/v1/queues/images", {"type": "custom"}).ok()
+        assert (found.get("heldUntil") is not None) == said
 
 
 def test_pages_are_counted_from_one(shop):

@@ -58,6 +58,9 @@ def test_queues_are_listed_with_their_load_and_limits(visit, emails, busy):
     assert page_of(emails) in links(response)
     said = text(response)
     assert "emails Custom 3 2 of 3 3 in total, 2 per key 10 per second, 5 at once" in said
+    emails.key_rate = {"limit": 2, "period": 20, "burst": None}
+    emails.save()
+    assert "5 at once each key: 2 per 20 s, in windows" in text(visit().get(at("queues")))
 
 
 def test_a_list_is_filtered_by_name(visit, emails):

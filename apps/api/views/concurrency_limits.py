@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -49,7 +50,7 @@ class ConcurrencyLimitList(Endpoint):
     def get(self, request: Request) -> Response:
         limited = queries.list_limited_queues(self.scope)
         shown, place = numbered(request.query_params, limited)
-        return Response({"data": _shapes(self.scope, shown), "pagination": place})
+        return Response({"data": _shapes(self.scope, shown, now=self.now), "pagination": place})
 
 
 class ConcurrencyLimitDetail(Endpoint):
@@ -68,7 +69,9 @@ class ConcurrencyLimitDetail(Endpoint):
             raise BadRequest("concurrencyKey must not be empty")
         if key is not None:
             return Response(_of_key(self.scope, limit, key, now=self.now))
-        return Response(_shapes(self.scope, [queries.get_queue(self.scope, limit)])[0])
+        return Response(
+            _shapes(self.scope, [queries.get_queue(self.scope, limit)], now=self.now)[0]
+        )
 
 
 class ConcurrencyLimitOverride(Endpoint):
@@ -89,7 +92,7 @@ class ConcurrencyLimitOverride(Endpoint):
                 self.scope, name=limit, per_key=asked.get("perKey"), total=asked.get("total"),
                 now=self.now,
             )  # fmt: skip
-            return Response(_shapes(self.scope, [changed])[0])
+            return Response(_shapes(self.scope, [changed], now=self.now)[0])
         life = operations.KEY_OVERRIDE
         if "ttl" in asked:
             life = lifetime(asked["ttl"], field="ttl")
@@ -113,7 +116,7 @@ class ConcurrencyLimitPause(Endpoint):
         is_pause = read(_PAUSE, request.data)["action"] == "pause"
         change = operations.pause_queue if is_pause else operations.resume_queue
         changed = change(self.scope, name=limit, now=self.now)
-        return Response(_shapes(self.scope, [changed])[0])
+        return Response(_shapes(self.scope, [changed], now=self.now)[0])
 
 
 class ConcurrencyLimitReset(Endpoint):
@@ -130,7 +133,7 @@ class ConcurrencyLimitReset(Endpoint):
         key = read(_RESET, request.data).get("concurrencyKey")
         if key is None:
             changed = operations.reset_limits(self.scope, name=limit, now=self.now)
-            return Response(_shapes(self.scope, [changed])[0])
+            return Response(_shapes(self.scope, [changed], now=self.now)[0])
         operations.reset_key(self.scope, name=limit, key=key, now=self.now)
         return Response(_of_key(self.scope, limit, key, now=self.now))
 
@@ -146,8 +149,8 @@ def _check(asked: dict[str, Any]) -> None:
         raise Invalid("ttl is for one concurrencyKey", detail={"ttl": ["needs concurrencyKey"]})
 
 
-def _shapes(scope: Scope, queues: Sequence[Any]) -> Any:
-    loads = queue_loads(scope, [queue.name for queue in queues])
+def _shapes(scope: Scope, queues: Sequence[Any], *, now: datetime) -> Any:
+    loads = queue_loads(scope, [queue.name for queue in queues], now=now)
     ceiling = get_environment(scope).concurrency_limit
     return ConcurrencyLimitShape(
         [

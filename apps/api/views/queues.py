@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -44,7 +45,7 @@ class QueueEndpoint(Endpoint):
         return queries.get_queue(self.scope, f"task/{named}" if kind == "task" else named)
 
     def answer(self, queue: Any) -> Response:
-        return Response(_shapes(self.scope, [queue])[0])
+        return Response(_shapes(self.scope, [queue], now=self.now)[0])
 
 
 class QueueList(Endpoint):
@@ -59,7 +60,7 @@ class QueueList(Endpoint):
     @accepts(member=Permission.QUEUES_READ)
     def get(self, request: Request) -> Response:
         shown, place = numbered(request.query_params, queries.list_queues(self.scope))
-        return Response({"data": _shapes(self.scope, shown), "pagination": place})
+        return Response({"data": _shapes(self.scope, shown, now=self.now), "pagination": place})
 
 
 class QueueDetail(QueueEndpoint):
@@ -141,8 +142,8 @@ class QueueReset(QueueEndpoint):
         return self.answer(operations.reset_limits(self.scope, name=name, now=self.now))
 
 
-def _shapes(scope: Scope, queues: Sequence[Any]) -> Any:
-    loads = queue_loads(scope, [queue.name for queue in queues])
+def _shapes(scope: Scope, queues: Sequence[Any], *, now: datetime) -> Any:
+    loads = queue_loads(scope, [queue.name for queue in queues], now=now)
     return QueueShape(
         [_shape(queue, loads[queue.name]) for queue in queues], many=True
     ).data  # fmt: skip

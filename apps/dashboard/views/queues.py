@@ -224,7 +224,7 @@ def _shown(
 def _load(place: Place, found: Any) -> dict[str, Any]:
     """What moves by itself on the page of a queue."""
     filters = RunFilters(queues=(found.name,), statuses=(RunStatus.QUEUED.value,))
-    keys = key_loads(place.scope, found.name, most=_KEYS + 1, most_queued=COUNTED)
+    keys = key_loads(place.scope, found.name, most=_KEYS + 1, most_queued=COUNTED, now=clock.now())
     return {
         "row": _rows(place, [found])[0],
         "queue": found,
@@ -240,7 +240,7 @@ def _load(place: Place, found: Any) -> dict[str, Any]:
 
 
 def _rows(place: Place, found: list[Any]) -> list[QueueRow]:
-    loads = queue_loads(place.scope, [each.name for each in found], most=COUNTED)
+    loads = queue_loads(place.scope, [each.name for each in found], most=COUNTED, now=clock.now())
     return [QueueRow(queue=each, load=loads[each.name]) for each in found]
 
 

@@ -1,7 +1,8 @@
 -- The lanes of a queue, those with most slots first: what each holds, and what waits up to a bound.
 -- Tables: runs_queueslots, runs_lane, runs_readyrun (read).
--- Parameters: environment uuid, queue text, most int, most_queued int.
-SELECT n.key, n.task, n.cap, n.used AS running, n.weight, n.held_until, w.queued
+-- Parameters: environment uuid, queue text, most int, most_queued int, now timestamptz.
+SELECT n.key, n.task, n.cap, n.used AS running, n.weight,
+       CASE WHEN n.held_until > %(now)s THEN n.held_until END AS held_until, w.queued
 FROM (
     SELECT l.*
     FROM runs_queueslots q
