@@ -20,10 +20,10 @@ from apps.realtime.routes import sockets as watchers  # noqa: E402
 from apps.realtime.routes import with_streams  # noqa: E402
 
 # the spans of requests are made by Django's layers, which the short way passes by
-short = http if settings.OTEL_EXPORTER_OTLP_ENDPOINT else TriggerRoute(http)
+triggers = None if settings.OTEL_EXPORTER_OTLP_ENDPOINT else TriggerRoute(http)
 
 application = ProtocolTypeRouter(
-    {"http": with_streams(short), "websocket": URLRouter([*workers, *watchers])}
+    {"http": with_streams(triggers or http), "websocket": URLRouter([*workers, *watchers])}
 )
 
 # Load every view now, since the first request would do so while all others wait behind it, and

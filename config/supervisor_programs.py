@@ -31,7 +31,7 @@ _URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "clickhouse": "CLICKH
 _STORES = {"postgres": Postgres, "redis": Redis, "clickhouse": ClickHouse}
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 -- addresses to recognise
 _APPLICATION = "config.asgi:application"
-_BIN = Path(sys.executable).parent
+_WEB = (sys.executable, "-m", "config.web")
 _MANAGE = (sys.executable, str(ROOT / "manage.py"))
 _CELERY = (sys.executable, "-m", "celery", "-A", "config")
 # Threads: the jobs wait for mail servers, webhooks and subprocesses, not for the processor.
@@ -162,7 +162,7 @@ def _web(listening: socket.socket, environment: Mapping[str, str]) -> Program:
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/health/live"
     return Program(
         name="web",
-        command=(str(_BIN / "daphne"), "--fd", str(fd), "--verbosity", "0", _APPLICATION),
+        command=(*_WEB, "--fd", str(fd), "--verbosity", "0", _APPLICATION),
         environment=environment,
         after=("prepare", "redis"),
         is_ready=lambda: _answers(url),

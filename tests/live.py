@@ -42,7 +42,7 @@ def web_process(database: str, **environment: str) -> Iterator[LiveServer]:
             process = subprocess.Popen(
                 [
                     sys.executable,
-                    *("-m", "daphne", "--fd", str(listener.fileno())),
+                    *("-m", "config.web", "--fd", str(listener.fileno())),
                     *("--verbosity", "0", "config.asgi:application"),
                 ],
                 cwd=_ROOT,

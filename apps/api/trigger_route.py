@@ -7,6 +7,7 @@ not plain: a browser's call (it needs the headers of CORS), a large body, one of
 from __future__ import annotations
 
 import re
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from apps.api.gathering import Gathering
 from apps.api.parsers import parse_json
 from apps.api.triggering import Call, Reply, answer_together
 
-_PATH = re.compile(r"/api/v1/tasks/(.+)/trigger")
+PATH = re.compile(r"/api/v1/tasks/(.+)/trigger")
 _PLAIN_BYTES = 256 * 1024
 
 Scope = dict[str, Any]
@@ -33,16 +34,20 @@ class TriggerRoute:
         self._gathering: Gathering[Call, Reply] = Gathering(answer_together, name="trigger")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = _PATH.fullmatch(scope["path"]) if scope["method"] == "POST" else None
+        found = PATH.fullmatch(scope["path"]) if scope["method"] == "POST" else None
         headers = _headers(scope["headers"]) if found else {}
-        if found is None or not _is_plain(headers):
+        if found is None or not is_plain(headers):
             await self._others(scope, receive, send)
             return
         content = await _content(receive)
         if content is None:
             return
         call = Call(task=found[1], headers=headers, body=partial(parse_json, content))
-        await _send(await self._gathering.answer(call), send)
+        await _send(await self.ask(call), send)
+
+    def ask(self, call: Call) -> Future[Reply]:
+        """The answer to a trigger, from the next group's commit."""
+        return self._gathering.answer(call)
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -53,7 +58,8 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _is_plain(headers: dict[str, str]) -> bool:
+def is_plain(headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers may be answered on the short way."""
     if "origin" in headers or "transfer-encoding" in headers:
         return False
     length = headers.get("content-length", "0")
@@ -74,17 +80,22 @@ async def _content(receive: Receive) -> bytes | None:
 
 async def _send(reply: Reply, send: Send) -> None:
     content = reply.content
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(content)),
-        "x-content-type-options": "nosniff",
-        **reply.headers,
-    }
+    headers = response_headers(reply, content)
     await send(
         {
             "type": "http.response.start",
             "status": reply.status,
-            "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()],
+            "headers": [(k.encode(), v.encode("latin-1")) for k, v in headers.items()],
         }
     )
     await send({"type": "http.response.body", "body": content})
+
+
+def response_headers(reply: Reply, content: bytes) -> dict[str, str]:
+    """The headers of a reply, by name in lower case."""
+    return {
+        "content-type": "application/json",
+        "content-length": str(len(content)),
+        "x-content-type-options": "nosniff",
+        **{name.lower(): value for name, value in reply.headers.items()},
+    }

@@ -142,6 +142,7 @@ def _table(model: type[Model]) -> _Table:
 
 def _column(field: Field[Any, Any]) -> _Column:
     name = connection.ops.quote_name(str(field.column))
+    element: Callable[[Any], Any]
     # without a length: a cast to one would cut what is too long, instead of refusing it
     kind = re.sub(r"\(.*?\)", "", str(field.db_type(connection)))
     if isinstance(field, JSONField):
