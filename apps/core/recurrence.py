@@ -23,6 +23,7 @@ from cronsim import CronSim, CronSimError
 from apps.core.durations import parse_duration
 from apps.core.errors import Invalid
 
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 LONGEST_WINDOW = timedelta(hours=24)
 _EXPRESSION_LENGTH = 255
 _ALIASES = {
@@ -184,6 +185,13 @@ def describe(expression: str) -> str:
     options.locale_code = "en_US"
     options.use_24hour_time_format = True
     return str(get_description(expression, options))
+
+
+def describe_interval(seconds: int) -> str:
+    """An interval in words, such as "Every 5 minutes"."""
+    length, unit = next(each for each in _UNITS if seconds % each[0] == 0)
+    count = seconds // length
+    return f"Every {unit}" if count == 1 else f"Every {count} {unit}s"
 
 
 @cache

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 from apps.core.ids import new_id, public_id
-from apps.core.recurrence import Cron, Every, Once, Recurrence, describe
+from apps.core.recurrence import Cron, Every, Once, Recurrence, describe, describe_interval
 from apps.schedules import policy
 from apps.schedules.policy import Described, Rule
 from apps.schedules.states import Missed, Origin, Outcome, Overlap, ScheduleKind
@@ -127,7 +126,7 @@ class Schedule(models.Model):
         if self.cron is not None:
             return describe(self.cron)
         if self.interval_seconds is not None:
-            return f"Every {timedelta(seconds=self.interval_seconds)}"
+            return describe_interval(self.interval_seconds)
         return "Once"
 
     @property

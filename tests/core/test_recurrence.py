@@ -18,6 +18,7 @@ from apps.core.recurrence import (
     Once,
     between,
     describe,
+    describe_interval,
     follows_wall_clock,
     latest,
     occurrences,
@@ -110,6 +111,15 @@ def test_what_is_no_cron_is_refused_with_a_reason(text):
     with pytest.raises(Invalid) as refusal:
         parse_cron(text)
     assert refusal.value.detail["cron"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "Every second"), (90, "Every 90 seconds"), (300, "Every 5 minutes"),
+     (3_600, "Every hour"), (172_800, "Every 2 days")],
+)  # fmt: skip
+def test_an_interval_in_words(seconds, words):
+    assert describe_interval(seconds) == words
 
 
 def test_a_cron_in_words():
