@@ -12,12 +12,29 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from apps.core.ids import parse_public_id
-from apps.runs.models import Run, RunEvent
-from apps.runs.operations import duties
+from apps.core.ids import new_id, parse_public_id, public_id
+from apps.runs.models import Batch, Run, RunEvent
+from apps.runs.operations import bulk, duties
+from apps.runs.operations.batch import (
+    BatchItemRequest,
+    abandon_batches,
+    add_batch_items,
+    create_batch,
+)
+from apps.runs.operations.bulk import (
+    advance_bulk_action,
+    create_bulk_action,
+    stalled_bulk_actions,
+)
 from apps.runs.operations.cancel import cancel_run
-from apps.runs.states import FINAL, RunStatus
-from holdfast.protocol import Execute, Message, Resume, Settled, Stale
+from apps.runs.operations.inputs import Item, send_input
+from apps.runs.operations.requests import TriggerRequest
+from apps.runs.operations.waitpoints import complete_token, create_token
+from apps.runs.states import FINAL, BulkKind, RunStatus
+from apps.schedules.models import Tick
+from apps.schedules.operations.manage import ScheduleRequest, create_schedule
+from apps.schedules.operations.tick import tick_schedules
+from holdfast.protocol import Entry, Execute, Expected, Message, Resume, Settled, Stale, Steps
 from tests.runs.engine import (
     NOW,
     Worker,
@@ -41,6 +58,8 @@ OFTEN = 0.2
 ROUNDS = 80
 RUNS = 12
 FEW = 3
+ALL = bool(os.environ.get("HOLDFAST_TEST_ALL"))
+_USUAL_STEP = 4  # to die at each commit of the longer story takes a while
 
 
 class Shop:
@@ -235,3 +254,107 @@ def test_a_process_may_die_at_any_of_its_commits(acme, worker, after):
         shop.work_until_all_end()
         assert unsound() == []
     check()
+
+
+# -- Death where runs wait, are woken, filled in and ticked ----------------------------------------
+
+
+def _days(number: int) -> datetime:
+    return NOW + timedelta(days=number)
+
+
+class Tale:
+    """Waits, their ends, a batch, a bulk action and a tick, told by one process, commit by commit.
+
+    Its day lies after all earlier ones, so that nothing of theirs is due any more.
+    """
+
+    def __init__(self, scope, version, day: datetime) -> None:
+        self.scope = scope
+        self.worker = Worker(version)
+        self.day = day
+
+    def tell(self) -> None:
+        self._wait_and_wake()
+        self._fill_a_batch()
+        delayed = ask(self.scope, delay_until=self.day + timedelta(days=30), now=self.day).run_id
+        action = create_bulk_action(
+            self.scope, kind=BulkKind.CANCEL, run_ids=[delayed], now=self.day
+        )
+        advance_bulk_action(action.pk, clock=lambda: self.day)
+        tick_schedules(self.day)
+
+    def _started(self, task: str = "hello") -> Execute:
+        ask(self.scope, task, now=self.day)
+        (order,) = [one for one in self.worker.claim(now=self.day) if one.task == task]
+        self.worker.start(order, now=self.day)
+        return order
+
+    def _wait_and_wake(self) -> None:
+        """A durable run records, is let go of, and has all that it waits for."""
+        order, item = self._started(), new_id()
+        entry = Entry(seq=1, position="1", kind="step", name="charge", output="1")
+        self._say(Steps(run=order.run, generation=order.generation, entries=[entry]))
+        token = create_token(self.scope, now=self.day).waitpoint_id
+        hour = round((self.day + timedelta(hours=1)).timestamp() * 1000)
+        asked = Expected(id=public_id("waitpoint", item), key="go", seq=0, due_ms=hour)
+        self._say(suspended(order, token, item, inputs=[asked], need="all", release=True))
+        run_id = parse_public_id("run", order.run)
+        send_input(self.scope, run_id=run_id, item=Item(key="go", data="1"), now=self.day)
+        complete_token(self.scope, waitpoint_id=token, output="1", now=self.day)
+        (again,) = self.worker.claim(now=self.day)
+        self._say(completed(again))
+
+    def _fill_a_batch(self) -> None:
+        """A parent waits for a batch that is filled item by item, and for its last run's end."""
+        parent = self._started("parent")
+        batch = create_batch(
+            self.scope, run_count=2, parent_run_id=parse_public_id("run", parent.run),
+            resume_parent=True, now=self.day,
+        )  # fmt: skip
+        self._say(suspended(parent, batch.waitpoint_id))
+        for index in range(2):
+            item = BatchItemRequest(index=index, request=TriggerRequest(task="hello"))
+            add_batch_items(self.scope, batch_id=batch.batch_id, items=[item], now=self.day)
+        for order in self.worker.claim(now=self.day):
+            self._say(completed(order))
+        (resumed,) = self.worker.resume(now=self.day)
+        self._say(_completed_later(resumed, 1))
+
+    def _say(self, message: Any) -> None:
+        self.worker.say(message, now=self.day)
+
+
+def _recover(acme, worker: Worker, day: datetime) -> None:
+    """What the other processes do by themselves, once that one is dead."""
+    shop = Shop(acme.scope, Worker(worker.version))
+    shop.now = day + timedelta(hours=2)
+    tick_schedules(shop.now)
+    abandon_batches(shop.now)
+    for action_id in stalled_bulk_actions(shop.now):
+        advance_bulk_action(action_id, clock=lambda: shop.now)
+    for run in Run.objects.filter(status=RunStatus.DELAYED):  # whom nobody had asked to cancel
+        cancel_run(acme.scope, run_id=run.pk, now=shop.now)
+    shop.work_until_all_end()
+
+
+def test_a_process_may_die_before_any_commit_of_waits_batches_bulk_and_ticks(
+    acme, worker, monkeypatch
+):
+    """To die before the next one is to die after this one: what is kept is the same."""
+    monkeypatch.setattr(bulk, "DEFAULT_PERIOD", timedelta(days=3_650))  # ids are of the real clock
+    request = ScheduleRequest(task="hello", interval_seconds=86_400)
+    create_schedule(acme.scope, request=request, deduplication_key="daily", now=NOW)
+    tale = Tale(acme.scope, worker.version, _days(2))
+    total = _commits(tale.tell, die_at=None, after=False)
+    assert total > 20
+
+    for die_at in range(1, total + 1, 1 if ALL else _USUAL_STEP):
+        day = _days(2 * die_at + 2)
+        _commits(Tale(acme.scope, worker.version, day).tell, die_at=die_at, after=False)
+        _recover(acme, worker, day)
+        assert unsound(now=day + timedelta(hours=2)) == []
+    check()
+    assert not Batch.objects.filter(completed_at=None).exists()
+    ticked = Tick.objects.exclude(run_id=None).values_list("run_id", flat=True)
+    assert set(ticked) == set(Run.objects.exclude(schedule_id=None).values_list("pk", flat=True))
