@@ -1,9 +1,9 @@
 from django.db import migrations
 
 # Give slots back, one for each time that a lane is named: every statement that gives some back calls
-# this once. The levels are locked from the top down, each by id, in the order of all locks of slots. Returns the environments in which something may start now that could not
-# before: those in which a level had no room, and where their organization has a limit of its own, all
-# of that.
+# this once. The levels are locked from the top down, each by id, in the order of all locks of slots.
+# Returns the environments in which something may start now that could not before: those in which a
+# level had no room, and where their organization has a limit of its own, all of that.
 RELEASE = '''
 CREATE FUNCTION runs_release_slots(lanes bigint[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
