@@ -76,6 +76,15 @@ faults: $(STAMP) ## The engine's tests while PostgreSQL and Redis fail now and t
 	@export HOLDFAST_TEST_FAULTS=$(or $(RATE),0.02) HOLDFAST_TEST_SEED=$(or $(SEED),$$RANDOM); \
 	echo "SEED=$$HOLDFAST_TEST_SEED"; $(BIN)/pytest -n 2 --dist loadgroup -q tests/runs
 
+.PHONY: upgrade
+upgrade: $(STAMP) ## The SDK and worker of a former release against this server (FROM=tag or commit)
+	@from=$(or $(FROM),$$(git describe --tags --abbrev=0 2>/dev/null)); \
+	git cat-file -e "$$from^{commit}" 2>/dev/null || { \
+	  echo "upgrade: there is no commit $${from:-to come from} here; name one as FROM=<tag or commit>."; \
+	  echo "A shallow clone has few: git fetch --unshallow --tags"; exit 2; }; \
+	echo "from $$(git log -1 --format='%h %s' $$from)"; \
+	HOLDFAST_TEST_FORMER=$$from $(BIN)/pytest -q tests/scenario/test_former_sdk.py
+
 .PHONY: check
 check: $(STAMP) ## Format, lint, types, layers, migrations, templates
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>&1 | head -n 40; exit 1; }

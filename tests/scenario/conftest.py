@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from apps.core import clock
 from apps.deployments.operations.versions import promote_version, register_version
+from apps.runs.management.commands.engine import Engine
 from holdfast import SyncHoldfastClient
 from tests import factories
 from tests.live import LiveServer
@@ -73,6 +76,19 @@ def eventually(check: Callable[[], Any], *, within: float = PATIENCE) -> Any:
             return found
         time.sleep(0.02)
     pytest.fail("it did not happen")
+
+
+@contextmanager
+def running_engine() -> Iterator[None]:
+    """An engine in a thread of this process, for the length of the block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Engine().run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture

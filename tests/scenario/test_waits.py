@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from apps.core import clock
 from apps.environments.models import Environment
-from apps.runs.management.commands.engine import Engine
 from apps.runs.models import EnvironmentSlots, Lane, Waitpoint
 from apps.runs.queries import invariant_violations
 from apps.runs.states import WaitpointKind
-from tests.scenario.conftest import eventually
+from tests.scenario.conftest import eventually, running_engine
 
 DEPTH = 50
 
@@ -21,12 +19,8 @@ DEPTH = 50
 @pytest.fixture(autouse=True)
 def engine(shop) -> Iterator[None]:
     """An engine, in a thread of this process."""
-    stop = threading.Event()
-    thread = threading.Thread(target=Engine().run, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    with running_engine():
+        yield
 
 
 def limit(shop, slots: int) -> None:
