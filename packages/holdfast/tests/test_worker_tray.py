@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from holdfast import packets
 from holdfast.protocol import Cancel, Completed, Failed, Rejected, Stale, Started
 from holdfast.worker import backlog, linux
+from holdfast.worker.frames import FrameProtocol, pack
 from packages.holdfast.tests.conftest import working
 
 FOR_LONG = 600.0
@@ -192,6 +195,19 @@ async def test_nothing_is_lost_or_executed_twice_when_processes_are_killed(coord
     assert completed <= set(executed)
     assert {failed.outcome for failed in crashed} <= {"crashed"}
     assert len(crashed) <= killed
+
+
+async def test_last_words_are_heard_when_a_write_finds_the_process_gone():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    heard, is_over = [], asyncio.Event()
+    link = FrameProtocol(heard.append, is_over.set)
+    await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+    with theirs:
+        theirs.sendall(pack({"took": 1}))
+    link.send({"op": "present"})
+    await is_over.wait()
+    assert heard == [{"took": 1}]
 
 
 def task_processes() -> list[int]:

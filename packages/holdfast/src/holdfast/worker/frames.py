@@ -8,7 +8,9 @@ left to the standard library's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,7 @@ Frame = dict[str, Any]
 
 _LENGTH = struct.Struct("!I")
 _HEADER = _LENGTH.size
+_CHUNK = 65_536
 
 
 def pack(message: Frame) -> bytes:
@@ -102,9 +105,18 @@ class FrameProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the other side is gone."""
-        self._transport = None
+        transport, self._transport = self._transport, None
         self._has_written.set()
+        if exc is not None and transport is not None:
+            self._hear_out(transport)
         self._on_lost()
+
+    def _hear_out(self, transport: asyncio.Transport) -> None:
+        """Read what the other side said before it ended, when it was a write that told."""
+        descriptor = transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while data := os.read(descriptor, _CHUNK):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         """The other side reads too slowly."""
