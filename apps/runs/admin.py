@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.core import clock
-from apps.core.admin import Large, table
+from apps.core.admin import Large, ReadOnly, table
 from apps.core.errors import DomainError, NotFound
 from apps.core.ids import parse_public_id, public_id
 from apps.environments.scope import Scope
@@ -35,6 +35,7 @@ from apps.runs.models import (
     Timer,
     Wait,
     Waitpoint,
+    Waking,
 )
 from apps.runs.operations.cancel import cancel_run
 from apps.runs.operations.replay import replay_run
@@ -223,6 +224,12 @@ class WaitpointAdmin(OfEnvironment):
     def waiters(self, waitpoint: Waitpoint) -> str:
         waits = waitpoint.waits.order_by("created_at")
         return table(["run_id", "needs_all", "created_at"], waits[:_SHOWN])
+
+
+@admin.register(Waking)
+class WakingAdmin(ReadOnly[Waking]):
+    list_display = ["waitpoint_id", "after"]
+    show_full_result_count = False
 
 
 @admin.register(BulkAction)

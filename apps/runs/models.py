@@ -660,6 +660,18 @@ class Wait(models.Model):
         return f"{public_id('run', self.run_id)} waits for {self.waitpoint_id}"
 
 
+class Waking(models.Model):
+    """A completed waitpoint that has more waiters to wake: those whose ids come after `after`."""
+
+    waitpoint = models.OneToOneField(
+        Waitpoint, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    after = models.UUIDField()
+
+    def __str__(self) -> str:
+        return f"the waiters of {self.waitpoint_id} after {self.after}"
+
+
 class Batch(models.Model):
     """Runs triggered together, in two phases: announced, then filled item by item."""
 

@@ -41,6 +41,7 @@ from apps.runs.operations.versions import (
     park_unknown,
     release_pending_everywhere,
 )
+from apps.runs.operations.waiting import wake_more
 from apps.runs.operations.waitpoints import complete_due, forget_waitpoints
 from apps.runs.states import AttemptStatus, RunStatus, TimerKind
 
@@ -254,7 +255,9 @@ def look(now: datetime) -> dict[str, bool]:
     return found
 
 
-FAST: tuple[Duty, ...] = (queue_due, complete_due, expire, rescue, end_overdue_cancellations)
+FAST: tuple[Duty, ...] = (
+    queue_due, complete_due, wake_more, expire, rescue, end_overdue_cancellations,
+)  # fmt: skip
 """Duties of every tick."""
 
 SLOW: tuple[Duty, ...] = (

@@ -11,12 +11,15 @@ from uuid import UUID
 
 from apps.core import sql
 from apps.core.ids import new_id, public_id
+from apps.core.transactions import retried
 from apps.runs.errors import ended_as
-from apps.runs.models import Run, Wait, Waitpoint
+from apps.runs.models import Run, Wait, Waitpoint, Waking
 from apps.runs.operations.locks import tell_of_room
 from apps.runs.operations.queueing import open_lanes, place_of
 from apps.runs.states import RunStatus, WaitpointKind
 from holdfast.protocol import WaitpointResult
+
+WAITERS_AT_ONCE = 500
 
 
 def waitpoint_for_run(environment_id: UUID, run_id: UUID, *, now: datetime) -> UUID:
@@ -146,12 +149,41 @@ def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
     """Queue the runs that these completed waitpoints release, at the workers that hold them; those
     that nobody holds any more, for any worker.
 
-    Those that wait for all, and have an open one left, wait on.
+    Those that wait for all, and have an open one left, wait on. When there are more than a bite,
+    the first of them are woken here and the others by the engine: `wake_more`.
     """
     completed = list(waitpoint_ids)
-    if completed:
-        waiters = sql.rows(sql.load("runs", "waiters"), {"waitpoints": completed})
-        _wake([row["id"] for row in waiters], now=now)
+    if completed and (after := _wake_bite(completed, None, now=now)):
+        Waking.objects.bulk_create(Waking(waitpoint_id=each, after=after) for each in completed)
+
+
+@retried
+def wake_more(now: datetime) -> int:
+    """Wake the next bite of the waiters of waitpoints that have more of them; how many it was.
+
+    The marks move on, or go, in the transaction that wakes: each waiter is woken once, whenever an
+    engine dies. What ends a run's wait in between finds it waiting no more.
+    """
+    marks = Waking.objects.select_for_update(skip_locked=True).order_by("after", "pk")
+    first = marks.first()
+    if first is None:
+        return 0
+    completed = list(marks.filter(after=first.after).values_list("pk", flat=True))
+    mine = Waking.objects.filter(pk__in=completed)
+    after = _wake_bite(completed, first.after, now=now)
+    if after is None:
+        mine.delete()
+    else:
+        mine.update(after=after)
+    return WAITERS_AT_ONCE  # there may be others: a full bite has the engine look again at once
+
+
+def _wake_bite(waitpoints: Sequence[UUID], after: UUID | None, *, now: datetime) -> UUID | None:
+    """Wake some of the waiters; returns the last of them when there may be more."""
+    asked = {"waitpoints": waitpoints, "after": after, "most": WAITERS_AT_ONCE}
+    waiters = sql.rows(sql.load("runs", "waiters"), asked)
+    _wake([row["id"] for row in waiters if row["is_waiting"]], now=now)
+    return waiters[-1]["id"] if len(waiters) == WAITERS_AT_ONCE else None
 
 
 def _wake(run_ids: Sequence[UUID], *, now: datetime) -> None:

@@ -76,6 +76,7 @@ FROM runs_wait w
 JOIN runs_waitpoint p ON p.id = w.waitpoint_id
 JOIN runs_run r ON r.id = w.run_id
 WHERE r.status = 'WAITING' AND NOT w.needs_all AND p.completed_at < %(now)s::timestamptz - interval '10 seconds'
+  AND NOT EXISTS (SELECT FROM runs_waking m WHERE m.waitpoint_id = p.id AND m.after < w.run_id)
 UNION ALL
 SELECT 'a waitpoint is open although its run has ended', count(*)
 FROM runs_wait w
