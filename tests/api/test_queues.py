@@ -177,6 +177,9 @@ def test_a_key_has_a_limit_of_its_own_for_a_while(shop, acme):
     assert lapse_overrides(late) == 1
     apply_queues(acme.production.pk, now=late)
     assert Lane.objects.get(key="one").cap == 2
+    shop.post(f"{path}/override", {"concurrencyKey": "one", "perKey": 3}).ok()
+    shop.post(f"{path}/reset", {"concurrencyKey": "one"}).ok()
+    assert audited(acme) == ["queue.key_overridden", "queue.key_overridden", "queue.key_reset"]
 
 
 def test_charlie_changes_no_queue_of_acme(shop, charlie, acme):
