@@ -159,7 +159,7 @@ def wake_waiters(waitpoint_ids: Iterable[UUID], *, now: datetime) -> None:
 
 @retried
 def wake_more(now: datetime) -> int:
-    """Wake the next bite of the waiters of waitpoints that have more of them; how many it was.
+    """Wake the next bite of the waiters of waitpoints that have more of them; 0 when none has.
 
     The marks move on, or go, in the transaction that wakes: each waiter is woken once, whenever an
     engine dies. What ends a run's wait in between finds it waiting no more.
