@@ -55,7 +55,7 @@ class Former:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
     """The former SDK in `sdk`, and its project in `project`."""
-    folder = tmp_path_factory.mktemp("former")
+    folder: Path = tmp_path_factory.mktemp("former")
     _unpack("packages/holdfast", folder / "source")
     _unpack("tests/scenario/project", folder / "project")
     _call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder),
