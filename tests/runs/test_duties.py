@@ -23,6 +23,8 @@ from apps.runs.models import (
     ReadyRun,
     Run,
     Timer,
+    Waitpoint,
+    Waking,
 )
 from apps.runs.operations import duties
 from apps.runs.operations.duties import (
@@ -429,7 +431,10 @@ def test_a_look_tells_which_duties_have_something_to_do(acme, worker):
 
     names = ["queue_due", "expire", "end_overdue_cancellations", "complete_due", "rescue"]
     assert [due(10 * count - 1) for count in range(1, 6)] == [set(names[:n]) for n in range(5)]
-    assert due(50) == set(names) == {duty.__name__ for duty in duties.FAST}
+    assert due(50) == set(names)
+    Waking.objects.create(waitpoint=Waitpoint.objects.get(), after=uuid4())  # whatever the time
+    assert due(50) - {*names} == due(0) == {"wake_more"}
+    assert due(50) == {duty.__name__ for duty in duties.FAST}
 
 
 @pytest.mark.django_db(transaction=True)
