@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -81,13 +82,13 @@ def connected(url: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def answers(connection: socket.socket, count: int) -> list[tuple[int, dict]]:
+def answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, Any]]]:
     """So many answers, in the order in which they come."""
     with connection.makefile("rb") as stream:
         return [_answer(stream) for _ in range(count)]
 
 
-def _answer(stream) -> tuple[int, dict]:
+def _answer(stream) -> tuple[int, dict[str, Any]]:
     status = int(stream.readline().split()[1])
     length = 0
     while line := stream.readline().strip():

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, cast
 
 import pydantic
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypeVar
 
 from holdfast import packets
 from holdfast.client.triggers import RunOptions, run_options
 from holdfast.packets import Packet
 
-Payload = TypeVar("Payload")
+Payload = TypeVar("Payload", default=Any)
 Overlap = Literal["allow", "skip", "queue", "cancel"]
 Missed = Literal["skip", "one", "all"]
 
