@@ -259,7 +259,13 @@ def _queues(tenant: factories.Tenant, now: datetime) -> tuple[str, str]:
 
 
 def _schedule(tenant: factories.Tenant, now: datetime) -> str:
-    request = ScheduleRequest(task="send-mail", cron="0 9 * * MON-FRI", timezone="Europe/Paris")
+    request = ScheduleRequest(
+        task="send-mail",
+        cron="0 9 * * MON-FRI",
+        timezone="Europe/Paris",
+        payload='{"region": "north"}',
+        options={"priority": 60, "tags": ["report"], "ttl": 3600},
+    )
     made = create_schedule(tenant.scope, request=request, deduplication_key="daily", now=now)
     return public_id("sched", made.pk)
 

@@ -35,6 +35,7 @@ PAGES = {
     "schedules-calendar": "schedules?view=calendar",
     "schedule": "schedules/{schedule}",
     "schedule-new": "schedules/new",
+    "schedule-edit": "schedules/{schedule}/edit",
     "queues": "queues",
     "queues-none": "queues?name=nothing",
     "queue": "queues/{queue}",
