@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import time
+
 from holdfast.protocol import Capacity, Completed, Rejected, Settled
-from holdfast.worker.pace import AHEAD, Pace
+from holdfast.worker.pace import AHEAD, MOST_AHEAD, Pace
 from packages.holdfast.tests.conftest import working
 
 
 def test_short_runs_have_to_convince_and_a_long_one_counts_at_once():
-    pace = Pace()
+    pace = Pace(places=1_000)
     assert pace.ahead == 1
     for _ in range(100):
         pace.record(0.001)
     assert pace.ahead == AHEAD
     pace.record(0.5)
     assert pace.ahead == 1
+
+
+def test_what_is_taken_ahead_lasts_for_a_moment(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace(places=16)
+
+    def go_on(per_second: int) -> int:
+        nonlocal now
+        for _ in range(per_second):
+            now += 1 / per_second
+            pace.record(0.001)
+        return pace.ahead
+
+    assert go_on(900) == AHEAD
+    assert go_on(1_600) == 25  # 400 runs last for 0.25 s
+    assert go_on(9_000) == MOST_AHEAD
+    now += 60.0
+    pace.record(0.001)
+    assert pace.ahead == AHEAD
 
 
 async def test_short_runs_are_taken_ahead(coordinator):

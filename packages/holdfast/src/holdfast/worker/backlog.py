@@ -50,7 +50,7 @@ class Backlog:
         self._start = start
         self._lay = lay
         self._waiting: deque[Run] = deque()
-        self._pace = Pace()
+        self._pace = Pace(capacity)
         self._offered = 0
 
     def add(self, run: Run) -> None:
