@@ -137,7 +137,9 @@ def test_schedules_from_the_terminal(holdfast):
     assert shown["payload"] == {"region": "eu"}
     assert shown["options"] == {"tags": ["eu"], "ttl": "3600s"}
     bare = holdfast("schedules", "update", shown["id"], "hello-world", "--every", "60")[1]
-    assert (bare["every"], bare["payload"], bare["options"]) == (60, None, {})
+    assert bare["every"] == 60
+    assert "payload" not in bare
+    assert bare["options"] == {}
     assert holdfast("schedules", "delete", made["id"])[0] == 0
     assert holdfast("schedules", "show", made["id"])[0] == 4
 
