@@ -14,13 +14,11 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 from django.db.models import Field, JSONField, Model
-from psycopg.types.json import Jsonb
 
 from apps.core.transactions import is_outdated
 
-_TYPES: Mapping[str, Callable[[Any], Any]] = {"text": str, "double precision": float}
-
 _APPS = Path(__file__).resolve().parent.parent
+_TYPES: Mapping[str, Callable[[Any], Any]] = {"text": str, "double precision": float}
 
 
 @cache
@@ -70,7 +68,7 @@ def insert(*kinds: Sequence[Model]) -> None:
     values: list[Any] = []
     for rows in kinds:
         if rows:
-            columns = list(zip(*map(_table(type(rows[0])).values, rows), strict=True))
+            columns = _columns(rows)
             ways = _ways(columns)
             statements.append(_statement(type(rows[0]), ways))
             values += _parameters(type(rows[0]), columns, ways)
@@ -78,6 +76,16 @@ def insert(*kinds: Sequence[Model]) -> None:
         *others, last = statements
         before = ", ".join(f"kind{nth} AS ({other})" for nth, other in enumerate(others))
         execute(f"WITH {before} {last}" if others else last, values)
+
+
+def _columns(rows: Sequence[Model]) -> list[Sequence[Any]]:
+    """The values of each column; objects as text, since Python takes {"n": 1} for {"n": True}."""
+    table = _table(type(rows[0]))
+    found = zip(*map(table.values, rows), strict=True)
+    return [
+        list(map(_json, values)) if column.is_json else values
+        for column, values in zip(table.columns, found, strict=True)
+    ]
 
 
 class _Way(Enum):
@@ -103,9 +111,9 @@ def _way(values: Sequence[Any]) -> _Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Column:
-    """A column's quoted name and type, and what one value of it is as a parameter.
+    """A column's quoted name and type, and how several values of it are sent.
 
-    `element` is what it is in an array, where lists and objects are text, of type `sent`, from
+    `element` is what one is in an array, where lists and objects are text, of type `sent`, from
     which `received` makes the value again.
     """
 
@@ -113,7 +121,7 @@ class _Column:
     kind: str
     sent: str
     received: str
-    value: Callable[[Any], Any]
+    is_json: bool
     element: Callable[[Any], Any]
 
 
@@ -145,18 +153,19 @@ def _column(field: Field[Any, Any]) -> _Column:
     element: Callable[[Any], Any]
     # without a length: a cast to one would cut what is too long, instead of refusing it
     kind = re.sub(r"\(.*?\)", "", str(field.db_type(connection)))
-    if isinstance(field, JSONField):
-        sent, received, value, element = "text", f"r.{name}::jsonb", _jsonb, _json
+    is_json = isinstance(field, JSONField)
+    if is_json:
+        sent, received, element = "text", f"r.{name}::jsonb", _same
     elif kind.endswith("[]"):
         # there are no arrays of arrays of different lengths
         listed = f"ARRAY(SELECT jsonb_array_elements_text(r.{name}::jsonb))::{kind}"
-        sent, value, element = "text", _same, _json
+        sent, element = "text", _json
         received = f"CASE WHEN r.{name} IS NOT NULL THEN {listed} END"
     else:
-        sent, received, value, element = kind, f"r.{name}", _same, _plain(kind)
+        sent, received, element = kind, f"r.{name}", _plain(kind)
     return _Column(
-        name=name, kind=kind, sent=sent, received=received, value=value, element=element
-    )  # fmt: skip
+        name=name, kind=kind, sent=sent, received=received, is_json=is_json, element=element
+    )
 
 
 @lru_cache(maxsize=1_000)
@@ -184,7 +193,7 @@ def _parameters(
 ) -> list[Any]:
     """In the order of the statement: what is shared, then the arrays."""
     found = list(zip(_table(model).columns, columns, ways, strict=True))
-    shared = [column.value(values[0]) for column, values, way in found if way is _Way.SHARED]
+    shared = [values[0] for _, values, way in found if way is _Way.SHARED]
     arrays = [
         list(map(column.element, values)) if column.element is not _same else list(values)
         for column, values, way in found
@@ -201,10 +210,6 @@ def _plain(kind: str) -> Callable[[Any], Any]:
     """Makes values of one type of what a column of this kind takes: an array has only one."""
     make = _TYPES.get(kind)
     return _same if make is None else lambda value: None if value is None else make(value)
-
-
-def _jsonb(value: Any) -> Any:
-    return None if value is None else Jsonb(value)
 
 
 def _json(value: Any) -> str | None:

@@ -50,6 +50,16 @@ def test_what_rows_have_in_common_and_what_not_is_stored_as_it_is(environment_id
         assert [getattr(found, name) for name in names] == [getattr(given, name) for name in names]
 
 
+def test_what_python_takes_for_equal_is_stored_as_it_is(environment_id):
+    given = [{"n": 1}, {"n": True}, {"n": 1.0}]
+    runs = [run(environment_id, metadata=metadata) for metadata in given]
+
+    sql.insert(runs)
+
+    found = [each.metadata["n"] for each in stored(*runs)]
+    assert [(each, type(each)) for each in found] == [(1, int), (True, bool), (1.0, float)]
+
+
 def test_a_single_row_of_each_model_and_none_of_another(environment_id, django_assert_num_queries):
     [one] = runs = [run(environment_id, tags=["a"])]
     event = RunEvent(run_id=one.pk, environment_id=environment_id, kind="triggered", at=NOW)
